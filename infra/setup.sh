@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes $VENV with every package that requirements.lock pins. Quiet, and safe to run again.
+set -eu
+cd "$(dirname "$0")/.."
+: "${PYTHON:=python3}" "${VENV:=.venv}"
+
+need() { # need WHAT PACKAGE...: install Debian packages if we may, else say which
+    what=$1
+    shift
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get -qq update >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+    else
+        echo "$what is missing: apt-get install $*" >&2
+        exit 1
+    fi
+}
+
+command -v "$PYTHON" >/dev/null || need "Python" python3 python3-venv
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "$("$PYTHON" --version) is too old: 3.11 or newer is needed; make PYTHON=python3.11" >&2
+    exit 1
+}
+"$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || need "Python's venv" python3-venv
+
+[ -x "$VENV/bin/python" ] && "$VENV/bin/python" -c '' 2>/dev/null || "$PYTHON" -m venv --clear "$VENV"
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

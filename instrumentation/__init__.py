@@ -1,0 +1,36 @@
+"""WHAT runs: chains of steps, as values.
+
+Nothing in here starts a thread, sleeps, or reads a clock.
+"""
+
+from instrumentation.errors import (
+    AccountingError,
+    Cancelled,
+    InvalidConfig,
+    InvalidStep,
+    ParamError,
+    StepError,
+    WorkerManagerError,
+    WriteError,
+)
+from instrumentation.execution import Exec, Outcome, Result
+from instrumentation.params import TaskParams
+from instrumentation.steps import Instrumentation, Retry, Step
+
+__all__ = [
+    "AccountingError",
+    "Cancelled",
+    "Exec",
+    "Instrumentation",
+    "InvalidConfig",
+    "InvalidStep",
+    "Outcome",
+    "ParamError",
+    "Result",
+    "Retry",
+    "Step",
+    "StepError",
+    "TaskParams",
+    "WorkerManagerError",
+    "WriteError",
+]

@@ -1,0 +1,87 @@
+"""Every exception of the project, so that a caller can tell whose fault a failure is.
+
+::
+
+    WorkerManagerError
+    ├── InvalidConfig       a setting, a flag, a target or a plan that cannot work
+    │   └── InvalidStep     a step that cannot be called, or returned what no chain can follow
+    ├── ParamError          a param that is missing or of another type than asked for
+    ├── StepError           a step failed its exec: path, attempt, and the cause
+    ├── WriteError          the database refused an exec's rows
+    └── AccountingError     the counts of a run do not add up: a bug of ours
+
+    Cancelled               a BaseException: the run was stopped; never counted as a failure
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccountingError",
+    "Cancelled",
+    "InvalidConfig",
+    "InvalidStep",
+    "ParamError",
+    "StepError",
+    "WorkerManagerError",
+    "WriteError",
+]
+
+
+class WorkerManagerError(Exception):
+    """The root: catch it to catch everything this project raises on purpose."""
+
+
+class InvalidConfig(WorkerManagerError):
+    """A setting, a flag, a target or a plan that cannot work; the message says what and where."""
+
+
+class InvalidStep(InvalidConfig):
+    """A step that cannot be called as ``(ctx, params)``, or a return value no chain can follow."""
+
+
+class ParamError(WorkerManagerError, LookupError):
+    """A param is missing, or is not of the type that was asked for.
+
+    ``key`` names the param, ``wanted`` the type asked for, ``found`` the type that is there
+    (None where the param is missing).
+    """
+
+    def __init__(self, message: str, *, key: str, wanted: type, found: type | None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.wanted = wanted
+        self.found = found
+
+
+class StepError(WorkerManagerError):
+    """A step failed its exec, after its last attempt.
+
+    ``path`` is the step's place in the chain (``addCompanies/2/add_user``), ``attempt`` the
+    attempt that failed (from 1), ``cause`` what the step raised, also kept as ``__cause__``.
+    """
+
+    def __init__(self, path: str, attempt: int, cause: Exception) -> None:
+        super().__init__(path, attempt, cause)
+        self.path = path
+        self.attempt = attempt
+        self.cause = cause
+        self.__cause__ = cause
+
+    def __str__(self) -> str:
+        tries = "" if self.attempt == 1 else f" on attempt {self.attempt}"
+        return f"step {self.path} failed{tries}: {type(self.cause).__name__}: {self.cause}"
+
+
+class WriteError(WorkerManagerError):
+    """The database refused an exec's rows; the message is the database's, without the values."""
+
+
+class AccountingError(WorkerManagerError):
+    """The counts of a run do not add up to the execs that were due: a bug of ours, never yours."""
+
+
+class Cancelled(BaseException):
+    """The run was stopped while this exec ran.
+
+    A BaseException, like asyncio's, so that a step's ``except Exception`` does not swallow it.
+    """

@@ -1,0 +1,60 @@
+"""Programs as users write them, checked by mypy --strict and never run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_type
+
+from workermanager import (
+    Exec,
+    Instrumentation,
+    Report,
+    Result,
+    Retry,
+    Run,
+    Step,
+    TaskParams,
+    Worker,
+)
+
+
+def first(ctx: Exec, params: TaskParams) -> TaskParams:
+    assert_type(params.get_as("company_id", str), str)
+    assert_type(params.get_as("count", int, 0), int)
+    params["name"] = ctx.faker.company()
+    return params
+
+
+def second(ctx: Exec, params: TaskParams) -> None:
+    ctx.log.info("exec {}", ctx.n)
+
+
+def grows(ctx: Exec, params: TaskParams) -> tuple[TaskParams, Step]:
+    return params, Step(
+        second, retry=Retry(attempts=5, when=lambda error: isinstance(error, OSError))
+    )
+
+
+def hear(result: Result) -> None:
+    assert_type(result.error, Exception | None)
+
+
+worker = Worker(
+    Instrumentation(
+        func_dispatcher=first,
+        nested_callback=[second, Step(grows, "growing")],
+        task_arguments={"company_id": "1"},
+        func_name="example",
+    ),
+    execs_per_tick=[1, 2, 3],
+    tick_duration=timedelta(milliseconds=10),
+    callback=second,
+    on_result=hear,
+)
+report = worker.run()
+assert_type(report, Report)
+assert_type(report.counts, dict[str, int])
+assert_type(report.exit_code, int)
+assert_type(worker.start(), Run)
+Worker(first).run()
+Worker([first, second], execs_per_tick=5, ticks=2, spread="burst", overrun="late:1s").run()

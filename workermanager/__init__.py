@@ -1,0 +1,71 @@
+"""Runs a chain of functions many times, at a known rate, and accounts for every run of it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from instrumentation import (
+        AccountingError,
+        Cancelled,
+        Exec,
+        Instrumentation,
+        InvalidConfig,
+        InvalidStep,
+        Outcome,
+        ParamError,
+        Result,
+        Retry,
+        Step,
+        StepError,
+        TaskParams,
+        WorkerManagerError,
+        WriteError,
+    )
+    from workermanager.plan import Plan
+    from workermanager.report import Report, load_report
+    from workermanager.run import Run
+    from workermanager.worker import Worker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccountingError",
+    "Cancelled",
+    "Exec",
+    "Instrumentation",
+    "InvalidConfig",
+    "InvalidStep",
+    "Outcome",
+    "ParamError",
+    "Plan",
+    "Report",
+    "Result",
+    "Retry",
+    "Run",
+    "Step",
+    "StepError",
+    "TaskParams",
+    "Worker",
+    "WorkerManagerError",
+    "WriteError",
+    "load_report",
+]
+
+_HOMES: Final = {
+    "Plan": "workermanager.plan",
+    "Report": "workermanager.report",
+    "Run": "workermanager.run",
+    "Worker": "workermanager.worker",
+    "load_report": "workermanager.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the command line starts at once."""
+    if name not in __all__:
+        raise AttributeError(f"module 'workermanager' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "instrumentation")), name)
+    globals()[name] = value
+    return value

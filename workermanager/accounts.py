@@ -1,0 +1,47 @@
+"""The accounting identity: every exec that was due is accounted for, once.
+
+At every moment ``due = running + queued + ok + failed + dropped + expired + interrupted``; in a
+closed account nothing runs or waits any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from instrumentation.errors import AccountingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["check", "close"]
+
+_UNFINISHED: Final = ("running", "queued")
+
+
+def close(counts: Mapping[str, int]) -> dict[str, int]:
+    """The final counts: what never started, or never came back, was interrupted."""
+    closed = {name: count for name, count in counts.items() if name not in _UNFINISHED}
+    closed["interrupted"] += sum(counts[name] for name in _UNFINISHED)
+    return closed
+
+
+def check(counts: Mapping[str, int], *, planned: int | None, is_cut: bool, has_left: bool) -> None:
+    """Check the counts at a run's end, before `close`.
+
+    ``planned`` is how many execs the plan has (None: no end), ``is_cut`` whether the run was
+    stopped before all were due, ``has_left`` whether running execs were left behind.
+
+    Raises:
+        AccountingError: an exec is missing, or counted twice.
+    """
+    accounted = sum(count for name, count in counts.items() if name != "due")
+    if accounted != counts["due"]:
+        raise AccountingError(
+            f"{counts['due']} execs were due, {accounted} accounted for: {counts}"
+        )
+    if counts["running"] and not has_left:
+        raise AccountingError(f"{counts['running']} execs neither ended nor run: {counts}")
+    if is_cut:
+        return
+    if counts["queued"] or planned not in (None, counts["due"]):
+        raise AccountingError(f"{planned} execs were planned, not all ended: {counts}")

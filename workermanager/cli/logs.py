@@ -1,0 +1,73 @@
+"""Log lines on standard error: for people or as JSON, without secrets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from workermanager.redaction import redact
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+__all__ = ["Logs"]
+
+_LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Logs:
+    """The program's one log sink. ``level`` may change while it runs.
+
+    ``write`` puts a line out: to standard error, or above a live display.
+    """
+
+    def __init__(self, level: str, log_format: str) -> None:
+        self.level = level
+        self.write = _to_stderr
+        logger.remove()
+        logger.add(
+            self._sink,
+            level=0,
+            format=_as_text if log_format == "text" else _as_json,
+            filter=self._passes,
+            diagnose=False,  # it would print the values of variables, passwords among them
+            backtrace=False,
+        )
+        logger.enable("workermanager")
+
+    def _passes(self, record: Record) -> bool:
+        return record["level"].no >= _LEVELS[self.level]
+
+    def _sink(self, message: Message) -> None:
+        self.write(redact(str(message)))
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _as_text(record: Record) -> str:
+    record["extra"]["shown"] = _printable(record["message"])
+    place = "<dim>{extra[step]} exec {extra[n]}</dim> " if "step" in record["extra"] else ""
+    return f"{{time:HH:mm:ss.SSS}} {{level: <7}} {place}{{extra[shown]}}\n{{exception}}"
+
+
+def _as_json(record: Record) -> str:
+    bound: dict[str, Any] = {key: str(value) for key, value in record["extra"].items()}
+    document = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name.lower(),
+        "message": record["message"],
+        **bound,
+    }
+    record["extra"]["json"] = json.dumps(document)
+    return "{extra[json]}\n"
+
+
+def _printable(text: str) -> str:
+    """Control characters escaped: a message cannot forge a second line."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

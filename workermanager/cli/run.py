@@ -1,0 +1,158 @@
+"""``workermanager run``: start, watch, stop on a signal, report."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from workermanager.cli.logs import Logs
+from workermanager.cli.options import load, plan_options
+from workermanager.cli.progress import Lines, Live, Silence
+from workermanager.cli.summary import show
+from workermanager.config import PREFIX, parse_setting
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from workermanager.report import Report
+    from workermanager.run import Run
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@plan_options
+@click.option("--json", "json_path", metavar="PATH", help="Save the JSON report; - prints it.")
+@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+def command(
+    target: str,
+    env_file: Path,
+    assignments: tuple[str, ...],
+    json_path: str | None,
+    *,
+    quiet: bool,
+    **flags: Any,
+) -> int:
+    """Run TARGET: every exec on its tick, then a summary of what came of each.
+
+    TARGET is module:name or path/file.py:name: a Worker, an Instrumentation, a step, or a
+    function that returns one.
+
+    Ctrl-C or SIGTERM takes no new arrivals and lets the running execs end; a second one does not
+    wait for them. The report is written in every case.
+
+    Exit codes: 0 all ok, 1 some exec failed, 2 usage, 104 the target, the configuration or the
+    database will not do, 105 stopped from outside before the end.
+    """
+    worker, config = load(target, env_file, assignments, flags)
+    sink = _JsonSink(json_path)
+    logs = Logs(config.log_level or "info", config.log_format or "text")
+    try:
+        run = worker.start()
+    except BaseException:
+        sink.discard()
+        raise
+    _stop_on_signals(run)
+    progress = _choose_progress(quiet=quiet)
+    with progress:
+        logs.write = progress.write
+        while not run.wait(progress.every_s):
+            progress.show(run)
+            _follow_log_level(run, logs)
+        report = run.finish(read_back=not quiet)
+    logs.write = Silence().write
+    is_saved = sink.save(report)
+    if not quiet:
+        show(report, run.rows_in_database, on_stderr=json_path == "-")
+        if is_saved and json_path != "-" and json_path is not None:
+            click.echo(f"report: {json_path}")
+    return _exit_code(run, report, is_saved=is_saved)
+
+
+def _exit_code(run: Run, report: Report, *, is_saved: bool) -> int:
+    try:
+        run.raise_for_stop(report)
+    except (KeyboardInterrupt, SystemExit):
+        return report.exit_code  # a step that wants out stops the run, as a signal does
+    return report.exit_code if is_saved else report.exit_code or 1
+
+
+def _stop_on_signals(run: Run) -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        run.stop(now=run.is_stopping)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _choose_progress(*, quiet: bool) -> Silence:
+    if quiet:
+        return Silence()
+    return Live() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines()
+
+
+def _follow_log_level(run: Run, logs: Logs) -> None:
+    variable = f"{PREFIX}LOG_LEVEL"
+    if text := run.env.get(variable):
+        logs.level = parse_setting("log_level", text, variable)
+
+
+class _JsonSink:
+    """Where the JSON report goes; that it can go there is known before the run.
+
+    A file is written beside its place and then moved there, so a full disk cannot leave half of
+    one.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = None if path in (None, "-") else Path(str(path))
+        self._to_stdout = path == "-"
+        self._draft: Path | None = None
+        if self._path is not None and (not self._path.exists() or self._path.is_file()):
+            self._draft = self._make_draft(self._path)
+        elif self._path is not None and self._path.is_dir():
+            raise click.UsageError(f"--json {self._path}: is a directory")
+
+    @staticmethod
+    def _make_draft(path: Path) -> Path:
+        try:
+            handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise click.UsageError(f"--json {path}: cannot be written: {error.strerror}") from None
+        os.close(handle)
+        return Path(draft)
+
+    def save(self, report: Report) -> bool:
+        """Write the report; False, with a line on standard error, if that failed after all."""
+        if self._to_stdout:
+            click.echo(report.to_json())
+            return True
+        if self._path is None:
+            return True
+        try:
+            report.save(self._draft or self._path)
+            if self._draft is not None:
+                self._draft.chmod(0o666 & ~_umask())
+                self._draft.replace(self._path)
+        except OSError as error:
+            click.echo(f"workermanager: --json {self._path}: not saved: {error.strerror}", err=True)
+            self.discard()
+            return False
+        return True
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self._draft is not None:
+            self._draft.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,144 @@
+"""From what stands on the command line to a Worker."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from instrumentation.errors import InvalidConfig
+from instrumentation.steps import Instrumentation, Step, as_instrumentation
+from workermanager.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import ModuleType
+
+__all__ = ["load_worker", "parse_params"]
+
+T = TypeVar("T")
+
+
+def load_worker(target: str, settings: Mapping[str, Any], params: Mapping[str, Any]) -> Worker:
+    """The Worker that ``module:name`` or ``path/file.py:name`` names, with settings laid over it.
+
+    The name may stand for a Worker, an Instrumentation, a function that takes nothing and returns
+    one of these, or a step.
+
+    Raises:
+        InvalidConfig: there is no such thing, or it cannot be run so.
+    """
+    place, _, name = target.rpartition(":")
+    if not place or not name:
+        raise InvalidConfig(f"target {target!r}: wanted module:name or path/file.py:name")
+    found = _look_up(_import(place, target), name, target)
+    worker = _as_worker(_call_factory(found, target), target)
+    if params:
+        instrumentation = as_instrumentation(worker.instrumentation)
+        arguments = {**instrumentation.task_arguments, **params}
+        settings = {
+            **settings,
+            "instrumentation": replace(instrumentation, task_arguments=arguments),
+        }
+    if "execs_per_tick" in settings and not isinstance(settings["execs_per_tick"], int):
+        settings = {"ticks": None, **settings}  # a list says itself how many ticks there are
+    return replace(worker, **settings)
+
+
+def parse_params(assignments: Iterable[str]) -> dict[str, Any]:
+    """Params from ``key=value``; a value that is JSON is taken as that, anything else as text.
+
+    Raises:
+        InvalidConfig: no ``=``, or no key.
+    """
+    params: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise InvalidConfig(f"--set {assignment!r}: wanted key=value")
+        try:
+            params[key.strip()] = json.loads(text)
+        except ValueError:
+            params[key.strip()] = text
+    return params
+
+
+def _import(place: str, target: str) -> ModuleType:
+    if place.endswith(".py") or "/" in place:
+        return _import_file(Path(place), target)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(place)
+    except (ImportError, ValueError) as error:
+        raise InvalidConfig(f"target {target!r}: no module {place!r} ({error})") from None
+    if found is None:
+        raise InvalidConfig(f"target {target!r}: no module {place!r}")
+    return _execute(lambda: importlib.import_module(place), target)
+
+
+def _import_file(path: Path, target: str) -> ModuleType:
+    if not path.is_file():
+        raise InvalidConfig(f"target {target!r}: no file {path}")
+    sys.path.insert(0, str(path.parent.resolve()))  # as Python does for a script it runs
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InvalidConfig(f"target {target!r}: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    loader = spec.loader
+
+    def run_module() -> ModuleType:
+        loader.exec_module(module)
+        return module
+
+    return _execute(run_module, target)
+
+
+def _execute(load: Callable[[], T], target: str) -> T:
+    """Run the target's own code; what it raises becomes one line with the place."""
+    try:
+        return load()
+    except InvalidConfig:
+        raise
+    except Exception as error:
+        frame = extract_tb(error.__traceback__)[-1]
+        raise InvalidConfig(
+            f"target {target!r}: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+        ) from error
+
+
+def _look_up(module: ModuleType, name: str, target: str) -> object:
+    found: object = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InvalidConfig(f"target {target!r}: {module.__name__} has no {name!r}")
+        found = getattr(found, part)
+    return found
+
+
+def _call_factory(found: object, target: str) -> object:
+    """The value itself, or what it returns if it is a function that takes nothing."""
+    if isinstance(found, Worker | Instrumentation | Step) or not callable(found):
+        return found
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError):
+        return found
+    return _execute(found, target)
+
+
+def _as_worker(found: object, target: str) -> Worker:
+    if isinstance(found, Worker):
+        return found
+    if isinstance(found, Instrumentation | Step | list | tuple) or inspect.isroutine(found):
+        return Worker(found)
+    raise InvalidConfig(
+        f"target {target!r}: a {type(found).__name__}; wanted a Worker, an Instrumentation, "
+        f"a step, or a function that returns one"
+    )

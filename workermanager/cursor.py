@@ -1,0 +1,158 @@
+"""Which due arrivals a thread that asks gets, and what becomes of those that none has room for.
+
+Pure bookkeeping: time comes in as an argument, and the caller holds the lock. The backlog is two
+integers, the next arrival to hand out and the number that are due, so a million queued execs cost
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from instrumentation.errors import InvalidConfig
+from workermanager.durations import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from workermanager.clock import Arrivals
+
+__all__ = ["Cursor", "Overrun"]
+
+_MOST_AT_ONCE: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """What happens to an arrival when no thread is free.
+
+    ``queue``: it waits, which shows as lag. ``drop``: it is counted as dropped at once.
+    ``late``: it waits, and is counted as expired if it would start more than ``limit_ns`` late.
+    """
+
+    kind: Literal["queue", "drop", "late"] = "queue"
+    limit_ns: int = 0
+
+    @classmethod
+    def parse(cls, text: str, name: str = "overrun") -> Overrun:
+        """Read ``queue``, ``drop`` or ``late:500ms``; ``name`` is what a refusal calls it.
+
+        Raises:
+            InvalidConfig: it is none of these.
+        """
+        kind, _, limit = text.partition(":")
+        if kind == "late" and limit:
+            return cls("late", parse_duration(limit, name))
+        if text == "queue":
+            return cls("queue")
+        if text == "drop":
+            return cls("drop")
+        raise InvalidConfig(f"{name}: {text!r} is unknown; use queue, drop, or late:500ms")
+
+    def __str__(self) -> str:
+        return f"late:{format_duration(self.limit_ns)}" if self.kind == "late" else self.kind
+
+
+class Cursor:
+    """Hands out arrivals once they are due, in order, each once.
+
+    ``dropped`` and ``expired`` count what was never handed out; ``taken`` what was. It is not
+    thread-safe.
+    """
+
+    def __init__(self, arrivals: Arrivals, overrun: Overrun, threads: int) -> None:
+        self.arrivals = arrivals
+        self.overrun = overrun
+        self.threads = threads
+        self.taken = 0
+        self.dropped = 0
+        self.expired = 0
+        self.closed_at: int | None = None
+        self.on_tick: Callable[[int], None] | None = None
+        self._next = 0
+        self._next_tick_first = 0
+        self._kept: deque[int] = deque()  # `drop` only: due, and promised to an idle thread
+        self._end = arrivals.total
+
+    def take(self, elapsed_ns: int, idle: int, most: int = _MOST_AT_ONCE) -> Iterator[int] | None:
+        """The arrivals to run now, for one thread; None where nothing is due.
+
+        ``idle`` is how many threads wait for work, the asking one included if it waited. A
+        backlog is shared out in batches, smaller as it shrinks and at most ``most``; the batch is
+        an iterator that an idle thread may help to empty.
+        """
+        if self.closed_at is not None:
+            return None
+        due = self.arrivals.due_by(elapsed_ns)
+        if self.overrun.kind == "drop":
+            return self._take_or_drop(due, idle)
+        if self.overrun.kind == "late":
+            self._expire(elapsed_ns)
+        backlog = due - self._next
+        if backlog <= 0:
+            return None
+        return self._hand_out(min(backlog // self.threads, most, _MOST_AT_ONCE) or 1)
+
+    def _hand_out(self, count: int) -> Iterator[int]:
+        first = self._next
+        self._next += count
+        self.taken += count
+        if first >= self._next_tick_first and self.on_tick is not None:
+            self._enter_tick_of(first)
+        return iter(range(first, self._next))
+
+    def _enter_tick_of(self, n: int) -> None:
+        tick = self.arrivals.place(n)[0]
+        is_last = self.arrivals.ticks is not None and tick + 1 >= self.arrivals.ticks
+        self._next_tick_first = 1 << 62 if is_last else self.arrivals.first_of(tick + 1)
+        if self.on_tick is not None:
+            self.on_tick(tick)
+
+    def _take_or_drop(self, due: int, idle: int) -> Iterator[int] | None:
+        """Keep as many of the newly due as there are idle threads; the rest has no room."""
+        room = max(0, idle - len(self._kept))
+        kept = min(room, due - self._next)
+        self._kept.extend(range(self._next, self._next + kept))
+        self.dropped += due - self._next - kept
+        self._next = due
+        if not self._kept:
+            return None
+        self.taken += 1
+        n = self._kept.popleft()
+        if n >= self._next_tick_first and self.on_tick is not None:
+            self._enter_tick_of(n)
+        return iter((n,))
+
+    def _expire(self, elapsed_ns: int) -> None:
+        """Count out, in one go, what is too late already."""
+        too_late = self.arrivals.due_by(elapsed_ns - self.overrun.limit_ns - 1)
+        if too_late > self._next:
+            self.expired += too_late - self._next
+            self._next = too_late
+
+    def next_due(self) -> int | None:
+        """When the next arrival is due; None when there are no more."""
+        if self.closed_at is not None or self._next == self._end:
+            return None
+        return self.arrivals.due_ns(self._next)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """True when nothing will be handed out any more."""
+        return self.closed_at is not None or (self._next == self._end and not self._kept)
+
+    def close(self, elapsed_ns: int) -> None:
+        """Hand out nothing from now on; what is due by now and not taken stays queued for ever."""
+        if self.closed_at is None and not self.is_exhausted:
+            self.closed_at = elapsed_ns
+
+    def due(self, elapsed_ns: int) -> int:
+        """How many arrivals were due by a moment, or by the close, whichever came first."""
+        at = elapsed_ns if self.closed_at is None else min(elapsed_ns, self.closed_at)
+        return max(self.arrivals.due_by(at), self._next)
+
+    def queued(self, elapsed_ns: int) -> int:
+        """How many of them wait for a thread."""
+        return self.due(elapsed_ns) - self.taken - self.dropped - self.expired

@@ -1,0 +1,52 @@
+"""Failed execs: counted by kind, and the first of each kind logged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from loguru import logger
+
+from instrumentation.errors import StepError
+from workermanager.redaction import one_line
+
+if TYPE_CHECKING:
+    from instrumentation.errors import WorkerManagerError
+    from instrumentation.execution import Exec
+    from workermanager.telemetry import Recorder
+
+__all__ = ["Failures"]
+
+logger.disable("workermanager")  # a library stays silent until its user enables it
+
+_MOST_KINDS: Final = 1_000
+COMMIT: Final = "(commit)"
+
+
+class Failures:
+    """Hears of every failed exec of a run, from any thread.
+
+    Only the first failure of each kind (step and type) is logged, its traceback at debug level: a
+    thousand failures a second must not drown the one that matters.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, str]] = set()
+
+    def note(self, recorder: Recorder, ctx: Exec, error: WorkerManagerError) -> None:
+        """Count a failure, and log it if it is the first of its kind."""
+        step = ctx.path.rpartition("/")[2] if isinstance(error, StepError) else COMMIT
+        cause = _root(error)
+        recorder.error(step, cause)
+        kind = (step, type(cause).__name__)
+        if kind in self._seen or len(self._seen) >= _MOST_KINDS:
+            return
+        self._seen.add(kind)
+        log = ctx.log
+        log.error("failed (first of its kind): {}: {}", kind[1], one_line(str(cause)))
+        log.opt(exception=cause).debug("the traceback of that failure")
+
+
+def _root(error: WorkerManagerError) -> BaseException:
+    """What the step raised, or what the database said (not SQLAlchemy's words around it)."""
+    cause = error.__cause__ or error
+    return getattr(cause, "orig", None) or cause

@@ -1,0 +1,129 @@
+"""How due arrivals reach threads: there is no dispatcher, threads take.
+
+A thread that is done with its work takes whatever has fallen due. When nothing has, it queues at
+a turnstile; the one at its head sleeps until the next arrival is due, takes it, and lets the next
+one through. So one thread wakes for an arrival, however many are idle, and a busy thread never
+waits for a sleeping one that the interpreter lock keeps from waking.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from workermanager.cursor import Cursor
+
+__all__ = ["Bell", "Handoff"]
+
+_LONGEST_SLEEP_S: Final = 3_600.0
+
+
+class Bell:
+    """Wakes the one thread that waits for it; a ring before the wait is not lost.
+
+    A bare lock, because it may be rung from a signal handler, where an Event can deadlock.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wake the waiter, now or when it comes."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            return  # it rings already
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring, at most so long; True if it rang."""
+        return self._lock.acquire(timeout=min(max(seconds, 0.0), _LONGEST_SLEEP_S))
+
+
+class Handoff:
+    """Gives each due arrival to one of the threads that ask.
+
+    ``elapsed`` tells nanoseconds since the run began. ``hands`` are the batches that threads have
+    in hand, one for each slot: iterators, so that an idle thread can help itself from them (the
+    interpreter gives out every item of a range iterator once).
+    """
+
+    def __init__(self, cursor: Cursor, elapsed: Callable[[], int], slots: int) -> None:
+        self.cursor = cursor
+        self.is_closed = False
+        self.hands: list[Iterator[int]] = [iter(()) for _ in range(slots)]
+        self._elapsed = elapsed
+        self._lock = threading.RLock()  # re-entrant: `close` may come from a signal handler
+        self._turnstile = threading.Lock()
+        self._bell = Bell()
+        self._idle = 0
+
+    def take(self, slot: int, most: int) -> Iterator[int] | None:
+        """The next execs for a thread, at most about ``most``; None when the run has no more."""
+        with self._lock:
+            batch = self.cursor.take(self._elapsed(), self._idle, most)
+        if batch is None:
+            batch = self._help() or self._wait(most)
+        if batch is not None:
+            self.hands[slot] = batch
+        return batch
+
+    def _help(self) -> Iterator[int] | None:
+        """Take one exec off a batch that a slow exec holds up."""
+        for hand in self.hands:
+            for n in hand:
+                return iter((n,))
+        return None
+
+    def _wait(self, most: int) -> Iterator[int] | None:
+        with self._lock:
+            self._idle += 1
+        with self._turnstile:
+            while True:
+                with self._lock:
+                    now = self._elapsed()
+                    batch = self.cursor.take(now, self._idle, most)
+                    if batch is not None or self.cursor.is_exhausted:
+                        self._idle -= 1
+                        return batch
+                    due = self.cursor.next_due()
+                self._bell.wait(_LONGEST_SLEEP_S if due is None else (due - now) / 1e9)
+
+    def close(self) -> None:
+        """Hand out nothing more: every thread that asks is sent home."""
+        with self._lock:
+            self.cursor.close(self._elapsed())
+            self.is_closed = self.cursor.closed_at is not None
+        self._bell.ring()
+
+    def leftovers(self) -> int:
+        """Empty the hands of threads that will not come back, and count what was in them."""
+        return sum(1 for hand in self.hands for _ in hand)
+
+    def read(self, finished: Callable[[], Sequence[int]]) -> tuple[int, dict[str, int]]:
+        """The moment, and the counts at it.
+
+        ``finished`` (ok, failed, interrupted, expired at the start) is read first: what ends
+        meanwhile still counts as running, so nothing is missed and nothing is counted twice.
+        """
+        ok, failed, interrupted, expired = finished()
+        with self._lock:
+            now = self._elapsed()
+            cursor = self.cursor
+            due, queued, taken = cursor.due(now), cursor.queued(now), cursor.taken
+            dropped, lapsed = cursor.dropped, cursor.expired
+        return now, {
+            "due": due,
+            "running": taken - ok - failed - interrupted - expired,
+            "queued": queued,
+            "ok": ok,
+            "failed": failed,
+            "dropped": dropped,
+            "expired": expired + lapsed,
+            "interrupted": interrupted,
+        }

@@ -1,0 +1,94 @@
+"""A log-linear histogram of durations: bounded memory, mergeable, at most 1 % off.
+
+The layout is that of HdrHistogram (G. Tene): every power of two is cut into 64 equal buckets.
+Values are stored 64 ns up, so that the first power of two needs no case of its own; from 1 µs on,
+a bucket's middle is within 0.83 % of every value in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Histogram"]
+
+_SHIFT: Final = 64  # also the number of buckets in each power of two
+
+
+class Histogram:
+    """Counts of durations in nanoseconds. One thread records; any thread may read a `copy`.
+
+    Recording costs about 0.1 µs. Memory grows with the largest value seen: 13 KB for a second,
+    21 KB for an hour.
+    """
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def record(self, nanoseconds: int) -> None:
+        """Count one duration (0 or more)."""
+        value = nanoseconds + 64
+        power = value.bit_length() - 7
+        try:
+            self.counts[(power << 6) + (value >> power)] += 1
+        except IndexError:
+            self.counts.extend([0] * (((power + 2) << 6) - len(self.counts)))
+            self.counts[(power << 6) + (value >> power)] += 1
+
+    def copy(self) -> Histogram:
+        """What was recorded until now; safe while another thread records."""
+        clone = Histogram()
+        clone.counts = self.counts.copy()
+        return clone
+
+    def merge(self, others: Iterable[Histogram]) -> Histogram:
+        """Add what the others recorded, exactly as if it had been recorded here; gives itself."""
+        for other in others:
+            theirs = other.counts.copy()
+            if len(theirs) > len(self.counts):
+                self.counts.extend([0] * (len(theirs) - len(self.counts)))
+            for index, count in enumerate(theirs):
+                if count:
+                    self.counts[index] += count
+        return self
+
+    @property
+    def count(self) -> int:
+        """How many durations were recorded."""
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float:
+        """The mean in nanoseconds; 0 where nothing was recorded."""
+        count = self.count
+        total = sum(seen * _middle(index) for index, seen in enumerate(self.counts) if seen)
+        return total / count if count else 0.0
+
+    def percentiles(self, *wanted: float) -> tuple[float, ...]:
+        """The durations that the given percentages stay at or below (nearest rank), in ns.
+
+        Asked for in ascending order; 100 is the largest. All 0 where nothing was recorded.
+        """
+        count = self.count
+        if not count:
+            return (0.0,) * len(wanted)
+        ranks = iter([max(1, -int(-count * percent // 100)) for percent in wanted])
+        found: list[float] = []
+        rank, seen = next(ranks), 0
+        for index, here in enumerate(self.counts):
+            seen += here
+            while seen >= rank:
+                found.append(_middle(index))
+                rank = next(ranks, count + 1)
+        return tuple(found)
+
+
+def _middle(index: int) -> float:
+    """The middle of a bucket, in nanoseconds as recorded."""
+    power = (index >> 6) - 1
+    low = (_SHIFT + (index & 63)) << power
+    return max(0.0, low + ((1 << power) - 1) / 2 - _SHIFT)

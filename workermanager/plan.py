@@ -1,0 +1,161 @@
+"""What a run is going to do, settled and checked before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from instrumentation.errors import InvalidConfig
+from instrumentation.execution import derive_seed
+from workermanager.clock import SPREADS, Arrivals, Spread, arrivals
+from workermanager.cursor import Overrun
+from workermanager.durations import format_duration
+from workermanager.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from sqlalchemy import MetaData
+
+    from instrumentation.execution import Result
+    from instrumentation.steps import Instrumentation, Link
+
+__all__ = ["Plan", "check_execs", "check_spread", "check_threads", "plan_once"]
+
+MOST_THREADS: Final = 10_000
+DEFAULT_THREADS: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run is going to do: the chain, when each exec is due, and what it may use.
+
+    ``threads`` is how many execs run at once. ``seed`` is the run's, drawn if none was given.
+    ``epoch`` is None where it is to be the run's start. The rest is as the Worker has it.
+    """
+
+    instrumentation: Instrumentation
+    links: tuple[Link, ...]
+    arrivals: Arrivals
+    execs_per_tick: int | tuple[int, ...]
+    spread: Spread
+    overrun: Overrun
+    threads: int
+    seed: int
+    grace_ns: int
+    epoch: datetime | None
+    database: str | None
+    schema: MetaData | None
+    env_file: Path | None
+    callback: Instrumentation | None
+    on_result: Callable[[Result], None] | None
+
+    @property
+    def name(self) -> str:
+        """What the run is called in figures and logs."""
+        return self.instrumentation.func_name
+
+    def describe(self) -> dict[str, Any]:
+        """The plan as JSON-ready values: what ``workermanager check`` shows."""
+        ticks, tick_ns = self.arrivals.ticks, self.arrivals.tick_ns
+        return {
+            "name": self.name,
+            "execs": self.arrivals.total,
+            "ticks": ticks,
+            "execs_per_tick": self.execs_per_tick,
+            "tick_duration": format_duration(tick_ns),
+            "duration": None if ticks is None else format_duration(ticks * tick_ns),
+            "spread": self.spread,
+            "overrun": str(self.overrun),
+            "threads": self.threads,
+            "seed": self.seed,
+            "database": None if self.database is None else redact(self.database),
+            "steps": [link.path for link in self.links],
+            "retries": {link.name: str(link.retry) for link in self.links if link.retry},
+            "params": self.sample_params(),
+        }
+
+    def sample_params(self) -> dict[str, Any]:
+        """The params that the first exec will get."""
+        ticks = self.arrivals.ticks
+        arguments: Mapping[str, Any] = self.instrumentation.task_arguments
+        return {**arguments, "current_tick": 0, "ticks_left": ticks, "current_exec": 0}
+
+
+def check_execs(
+    execs_per_tick: int | Sequence[int] | None, ticks: int | None, tick_ns: int
+) -> tuple[int | tuple[int, ...], int | None]:
+    """Execs per tick and the number of ticks, as they are meant; neither given means one exec.
+
+    Raises:
+        InvalidConfig: a number that cannot be, or numbers that contradict each other.
+    """
+    if ticks is not None and (not _is_whole(ticks) or ticks < 1):
+        raise InvalidConfig(f"ticks: {ticks!r} is out of range: it must be 1 or more")
+    if execs_per_tick is None:
+        return 1, ticks or 1
+    if isinstance(execs_per_tick, Sequence) and not isinstance(execs_per_tick, str | bytes):
+        return _check_list(execs_per_tick, ticks), len(execs_per_tick)
+    if not isinstance(execs_per_tick, int) or isinstance(execs_per_tick, bool):
+        raise InvalidConfig(f"execs_per_tick: {execs_per_tick!r} is no whole number, nor a list")
+    if execs_per_tick < 1:
+        raise InvalidConfig(
+            f"execs_per_tick: {execs_per_tick} is out of range: it must be 1 or more"
+        )
+    if ticks is None and tick_ns == 0:
+        raise InvalidConfig("tick_duration: 0 needs a number of ticks, or the run would never end")
+    return execs_per_tick, ticks
+
+
+def _check_list(execs: Sequence[int], ticks: int | None) -> tuple[int, ...]:
+    if ticks is not None and ticks != len(execs):
+        raise InvalidConfig(f"ticks: {ticks}, but execs_per_tick lists {len(execs)} of them")
+    for tick, count in enumerate(execs):
+        if not _is_whole(count) or count < 0:
+            raise InvalidConfig(f"execs_per_tick: {count!r} (tick {tick}) must be 0 or more")
+    if not any(execs):
+        raise InvalidConfig("execs_per_tick: no tick has an exec")
+    return tuple(execs)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_threads(threads: int | None) -> int | None:
+    """The number of threads, if it can be.
+
+    Raises:
+        InvalidConfig: it cannot.
+    """
+    if threads is not None and (not _is_whole(threads) or not 1 <= threads <= MOST_THREADS):
+        raise InvalidConfig(
+            f"threads: {threads!r} is out of range: it must be from 1 to {MOST_THREADS}"
+        )
+    return threads
+
+
+def check_spread(spread: str) -> None:
+    """Raise InvalidConfig unless the spread is one there is."""
+    if spread not in SPREADS:
+        raise InvalidConfig(f"spread: {spread!r} is unknown; use {', '.join(SPREADS)}")
+
+
+def plan_once(chain: Instrumentation, after: Plan, arguments: Mapping[str, Any]) -> Plan:
+    """A plan to run a chain once, on one thread, as the callback of another plan's run."""
+    chain = replace(chain, task_arguments={**chain.task_arguments, **arguments})
+    return replace(
+        after,
+        instrumentation=chain,
+        links=chain.links(),
+        arrivals=arrivals(1, 1, 0, "even", 0),
+        execs_per_tick=1,
+        overrun=Overrun(),
+        threads=1,
+        seed=derive_seed(after.seed, "callback"),
+        callback=None,
+        on_result=None,
+    )

@@ -1,0 +1,26 @@
+"""Text that is safe to show: no passwords, and one line."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["one_line", "redact"]
+
+_IN_URL: Final = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s/]*@(?=[^\s@]*)")
+_NAMED: Final = re.compile(
+    r"(?i)\b((?:\w*_)?(?:password|passwd|pwd|secret|token))(=|: )[^\s&,;)'\"]+"
+)
+_LONGEST: Final = 300
+
+
+def redact(text: str) -> str:
+    """The text with the passwords of URLs and of ``password=…`` hidden."""
+    return _NAMED.sub(r"\1\2***", _IN_URL.sub(r"\1:***@", text))
+
+
+def one_line(text: str) -> str:
+    """The text redacted, on one line, cut at 300 characters, control characters escaped."""
+    flat = " ".join(redact(text).split())
+    safe = "".join(char if char.isprintable() else repr(char)[1:-1] for char in flat)
+    return safe if len(safe) <= _LONGEST else safe[: _LONGEST - 1] + "…"

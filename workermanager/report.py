@@ -1,0 +1,203 @@
+"""What a run came to: figures with a verdict, as a value, as JSON, and back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from instrumentation.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from instrumentation.execution import RunContext
+    from workermanager.histogram import Histogram
+    from workermanager.telemetry import Figures
+
+__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "Report", "load_report"]
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 105
+
+RunOutcome = Literal["passed", "failed", "interrupted"]
+
+
+class Durations(msgspec.Struct, frozen=True, kw_only=True):
+    """A histogram in milliseconds."""
+
+    count: int
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Durations:
+        """Summarise a histogram of nanoseconds."""
+        p50, p90, p95, p99, p999, largest = histogram.percentiles(50, 90, 95, 99, 99.9, 100)
+        return cls(
+            count=histogram.count,
+            mean_ms=_ms(histogram.mean),
+            p50_ms=_ms(p50),
+            p90_ms=_ms(p90),
+            p95_ms=_ms(p95),
+            p99_ms=_ms(p99),
+            p999_ms=_ms(p999),
+            max_ms=_ms(largest),
+        )
+
+
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Which run it was."""
+
+    id: str
+    name: str
+    seed: int
+    started_at: str
+    duration_s: float
+    outcome: RunOutcome
+
+
+class StepReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One step. ``service`` counts every attempt."""
+
+    ok: int
+    failed: int
+    retried: int
+    service: Durations
+
+
+class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of error."""
+
+    step: str
+    type: str
+    count: int
+    example: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to.
+
+    ``counts`` has ``due`` and every outcome, and adds up. ``response`` counts from when an exec
+    was due (k6 and wrk count from when it started, which hides a stall), ``lag`` is how late execs
+    started, ``service`` how long they ran. ``rows`` counts durable rows by table.
+    """
+
+    schema: int = 1
+    run: RunFacts
+    counts: dict[str, int]
+    response: Durations
+    lag: Durations
+    service: Durations
+    steps: dict[str, StepReport]
+    rows: dict[str, int]
+    errors: list[ErrorReport]
+
+    @property
+    def outcome(self) -> RunOutcome:
+        """passed, failed, or interrupted."""
+        return self.run.outcome
+
+    @property
+    def exit_code(self) -> int:
+        """0 all ok; 1 some exec failed; 105 stopped from outside before the end."""
+        codes = {"passed": EXIT_OK, "failed": EXIT_FAILED, "interrupted": EXIT_INTERRUPTED}
+        return codes[self.run.outcome]
+
+    @property
+    def accounting(self) -> str:
+        """The accounting line: so many due = so many ok + failed + the other outcomes."""
+        outcomes = (f"{count:,} {name}" for name, count in self.counts.items() if name != "due")
+        return f"{self.counts['due']:,} due = {' + '.join(outcomes)}"
+
+    def followed_by(self, callback: Report) -> Report:
+        """This report with the callback's steps, rows and errors; its failure fails the run."""
+        failed = callback.outcome == "failed" and self.outcome == "passed"
+        return msgspec.structs.replace(
+            self,
+            run=msgspec.structs.replace(self.run, outcome="failed") if failed else self.run,
+            steps={**self.steps, **callback.steps},
+            rows=dict(Counter(self.rows) + Counter(callback.rows)),
+            errors=[*self.errors, *callback.errors],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON report, as plain values."""
+        document = msgspec.to_builtins(self)
+        assert isinstance(document, dict)  # noqa: S101 - for the type checker: a Struct becomes one
+        return document
+
+    def to_json(self) -> str:
+        """The JSON report, indented."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def save(self, path: Path) -> None:
+        """Write the JSON report."""
+        path.write_text(self.to_json() + "\n", encoding="utf-8")
+
+
+def load_report(path: Path) -> Report:
+    """Read a saved JSON report.
+
+    Raises:
+        InvalidConfig: the file cannot be read, or is no report.
+    """
+    try:
+        report = msgspec.json.decode(path.read_bytes(), type=Report)
+    except OSError as error:
+        raise InvalidConfig(f"{path}: cannot be read: {error.strerror}") from None
+    except msgspec.MsgspecError as error:
+        raise InvalidConfig(f"{path}: not a report: {error}") from None
+    if report.schema != 1:
+        raise InvalidConfig(f"{path}: a report of schema {report.schema}; this reads schema 1")
+    return report
+
+
+def make_report(
+    figures: Figures, context: RunContext, *, is_stopped: bool, has_crashed: bool
+) -> Report:
+    """Turn the last figures of a run, its accounts closed, into its report."""
+    outcome: RunOutcome = "passed"
+    if is_stopped and not has_crashed:
+        outcome = "interrupted"
+    elif figures.counts["failed"] or has_crashed:
+        outcome = "failed"
+    return Report(
+        run=RunFacts(
+            id=context.id,
+            name=context.name,
+            seed=context.seed,
+            started_at=context.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            duration_s=round(figures.elapsed_ns / 1e9, 3),
+            outcome=outcome,
+        ),
+        counts=figures.counts,
+        response=Durations.of(figures.response),
+        lag=Durations.of(figures.lag),
+        service=Durations.of(figures.service),
+        steps={
+            name: StepReport(
+                ok=step.ok,
+                failed=step.failed,
+                retried=step.retried,
+                service=Durations.of(step.service),
+            )
+            for name, step in figures.steps.items()
+        },
+        rows=dict(figures.rows),
+        errors=[
+            ErrorReport(step=kind.step, type=kind.type, count=kind.count, example=kind.example)
+            for kind in figures.errors
+        ],
+    )
+
+
+def _ms(nanoseconds: float) -> float:
+    return round(nanoseconds / 1e6, 4)

@@ -1,0 +1,144 @@
+"""Worker: an Instrumentation, when to run it, and on how many threads."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from instrumentation.errors import InvalidConfig
+from instrumentation.steps import Chain, as_instrumentation
+from workermanager.clock import arrivals
+from workermanager.cursor import Overrun
+from workermanager.durations import Duration, parse_duration
+from workermanager.plan import (
+    DEFAULT_THREADS,
+    Plan,
+    check_execs,
+    check_spread,
+    check_threads,
+)
+from workermanager.run import Run, nesting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import MetaData
+
+    from instrumentation.execution import Result
+    from workermanager.clock import Spread
+    from workermanager.report import Report
+
+__all__ = ["Worker"]
+
+_SEEDED_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Worker:
+    """Runs an Instrumentation ``execs_per_tick`` times on every tick, on a pool of threads.
+
+    Args:
+        instrumentation: what to run; a function or a list of functions will do.
+        execs_per_tick: a number for every tick, or a list with one for each. Not given: one exec
+            on each of ``ticks`` ticks, and one exec in all if that is not given either.
+        tick_duration: how long a tick is (``"500ms"``, seconds, a timedelta; default 1 s). With 0,
+            everything is due at once.
+        callback: a chain to run once, after the last exec, unless the run was stopped; its params
+            have the run's ``report``.
+        ticks: how many ticks, where ``execs_per_tick`` is a number; without it, the run has no end.
+        spread: ``even`` over the tick, all at its start (``burst``), or seeded ``poisson``.
+        overrun: when no thread is free: ``queue``, ``drop``, or ``late:500ms`` (wait, but expire).
+        threads: how many execs run at once (default 16).
+        seed: makes everything an exec draws from its ctx repeatable; drawn at random if not given.
+        epoch: where ``ctx.now`` starts; with a seed, 2026-01-01 UTC, else when the run starts.
+        database: a URL that ``ctx.insert`` writes to.
+        schema: SQLAlchemy metadata whose missing tables are created before the run.
+        grace: how long running execs may go on after a stop (default 30 s).
+        env_file: a ``.env`` file below ``ctx.run.env``, read again when a tick begins.
+        on_result: called with the Result of every exec that ran to its end, from several threads.
+
+    Raises:
+        InvalidConfig: something given cannot work; the message says what.
+    """
+
+    instrumentation: Chain
+    _: KW_ONLY
+    execs_per_tick: int | Sequence[int] | None = None
+    tick_duration: Duration = "1s"
+    callback: Chain | None = None
+    ticks: int | None = None
+    spread: Spread = "even"
+    overrun: str = "queue"
+    threads: int | None = None
+    seed: int | None = None
+    epoch: datetime | None = None
+    database: str | None = None
+    schema: MetaData | None = None
+    grace: Duration = "30s"
+    env_file: Path | None = None
+    on_result: Callable[[Result], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.plan()
+        if self.callback is not None:
+            as_instrumentation(self.callback).links()
+        if self.epoch is not None and self.epoch.tzinfo is None:
+            raise InvalidConfig(f"epoch: {self.epoch} has no time zone")
+
+    def plan(self, seed: int | None = None) -> Plan:
+        """What a run will do. ``seed`` serves where the Worker has none of its own."""
+        instrumentation = as_instrumentation(self.instrumentation)
+        tick_ns = parse_duration(self.tick_duration, "tick_duration")
+        execs, ticks = check_execs(self.execs_per_tick, self.ticks, tick_ns)
+        check_spread(self.spread)
+        threads = check_threads(self.threads) or DEFAULT_THREADS
+        seed = self.seed if self.seed is not None else seed
+        seed = secrets.randbits(32) if seed is None else seed
+        due = arrivals(execs, ticks, tick_ns, self.spread, seed)
+        return Plan(
+            instrumentation=instrumentation,
+            links=instrumentation.links(),
+            arrivals=due,
+            execs_per_tick=execs,
+            spread=self.spread,
+            overrun=Overrun.parse(self.overrun),
+            threads=threads if due.total is None else min(threads, due.total),
+            seed=seed,
+            grace_ns=parse_duration(self.grace, "grace"),
+            epoch=self.epoch or (None if self.seed is None else _SEEDED_EPOCH),
+            database=self.database,
+            schema=self.schema,
+            env_file=self.env_file,
+            callback=None if self.callback is None else as_instrumentation(self.callback),
+            on_result=self.on_result,
+        )
+
+    def start(self) -> Run:
+        """Start a run and come back at once; the Run can be watched, stopped and finished.
+
+        Raises:
+            InvalidConfig: the database cannot be opened.
+        """
+        around = nesting()
+        if around is None:
+            return Run(self.plan()).start()
+        return Run(self.plan(around.seed), around.run).start()
+
+    def run(self) -> Report:
+        """Run every exec to its end and report.
+
+        Ctrl-C stops new arrivals and waits for the running execs, a second one does not wait;
+        KeyboardInterrupt is raised when the accounts are made. SystemExit or KeyboardInterrupt
+        from a step does the same.
+
+        Raises:
+            InvalidConfig: the database cannot be opened.
+            AccountingError: the counts do not add up (a bug of ours).
+        """
+        run = self.start()
+        report = run.finish()
+        run.raise_for_stop(report)
+        return report
