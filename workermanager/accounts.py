@@ -13,7 +13,7 @@ from instrumentation.errors import AccountingError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["check", "close"]
+__all__ = ["check", "close", "is_cut"]
 
 _UNFINISHED: Final = ("running", "queued")
 
@@ -25,11 +25,21 @@ def close(counts: Mapping[str, int]) -> dict[str, int]:
     return closed
 
 
-def check(counts: Mapping[str, int], *, planned: int | None, is_cut: bool, has_left: bool) -> None:
+def is_cut(closed: Mapping[str, int], planned: int | None) -> bool:
+    """True where a run, its accounts closed, was stopped before each planned exec had its outcome.
+
+    ``planned`` is None for a run without end: only a stop ends it.
+    """
+    return closed["interrupted"] > 0 or closed["due"] != planned
+
+
+def check(
+    counts: Mapping[str, int], *, planned: int | None, is_stopped: bool, has_left: bool
+) -> None:
     """Check the counts at a run's end, before `close`.
 
-    ``planned`` is how many execs the plan has (None: no end), ``is_cut`` whether the run was
-    stopped before all were due, ``has_left`` whether running execs were left behind.
+    ``planned`` is how many execs the plan has (None: no end), ``is_stopped`` whether the run was
+    told to stop, ``has_left`` whether running execs were left behind.
 
     Raises:
         AccountingError: an exec is missing, or counted twice.
@@ -41,7 +51,7 @@ def check(counts: Mapping[str, int], *, planned: int | None, is_cut: bool, has_l
         )
     if counts["running"] and not has_left:
         raise AccountingError(f"{counts['running']} execs neither ended nor run: {counts}")
-    if is_cut:
+    if is_stopped:
         return
     if counts["queued"] or planned not in (None, counts["due"]):
         raise AccountingError(f"{planned} execs were planned, not all ended: {counts}")

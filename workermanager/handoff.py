@@ -61,17 +61,23 @@ class Handoff:
         self._lock = threading.RLock()  # re-entrant: `close` may come from a signal handler
         self._turnstile = threading.Lock()
         self._bell = Bell()
-        self._idle = 0
+        self._idle = slots  # a thread that has not asked yet is free
+        self._fresh = [True] * slots
 
     def take(self, slot: int, most: int) -> Iterator[int] | None:
         """The next execs for a thread, at most about ``most``; None when the run has no more."""
-        with self._lock:
-            batch = self.cursor.take(self._elapsed(), self._idle, most)
-        if batch is None:
-            batch = self._help() or self._wait(most)
+        if self._fresh[slot]:
+            self._fresh[slot] = False
+            batch = self._wait(most)
+        else:
+            batch = self._take_due(most) or self._help() or self._be_idle(most)
         if batch is not None:
             self.hands[slot] = batch
         return batch
+
+    def _take_due(self, most: int) -> Iterator[int] | None:
+        with self._lock:
+            return self.cursor.take(self._elapsed(), self._idle, most)
 
     def _help(self) -> Iterator[int] | None:
         """Take one exec off a batch that a slow exec holds up."""
@@ -80,9 +86,13 @@ class Handoff:
                 return iter((n,))
         return None
 
-    def _wait(self, most: int) -> Iterator[int] | None:
+    def _be_idle(self, most: int) -> Iterator[int] | None:
         with self._lock:
             self._idle += 1
+        return self._wait(most)
+
+    def _wait(self, most: int) -> Iterator[int] | None:
+        """Stand at the turnstile, counted as idle, until there is work or there will be none."""
         with self._turnstile:
             while True:
                 with self._lock:
@@ -95,10 +105,10 @@ class Handoff:
                 self._bell.wait(_LONGEST_SLEEP_S if due is None else (due - now) / 1e9)
 
     def close(self) -> None:
-        """Hand out nothing more: every thread that asks is sent home."""
+        """Hand out nothing more: threads finish the exec they run, and are sent home."""
         with self._lock:
             self.cursor.close(self._elapsed())
-            self.is_closed = self.cursor.closed_at is not None
+            self.is_closed = True
         self._bell.ring()
 
     def leftovers(self) -> int:

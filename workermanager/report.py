@@ -161,11 +161,11 @@ def load_report(path: Path) -> Report:
 
 
 def make_report(
-    figures: Figures, context: RunContext, *, is_stopped: bool, has_crashed: bool
+    figures: Figures, context: RunContext, *, is_cut: bool, has_crashed: bool
 ) -> Report:
     """Turn the last figures of a run, its accounts closed, into its report."""
     outcome: RunOutcome = "passed"
-    if is_stopped and not has_crashed:
+    if is_cut and not has_crashed:
         outcome = "interrupted"
     elif figures.counts["failed"] or has_crashed:
         outcome = "failed"

@@ -319,14 +319,13 @@ class Run:
             self._pool.join()
 
     def _close_accounts(self) -> Report:
-        figures = self.figures()
-        is_cut = self._handoff.is_closed
+        figures, planned = self.figures(), self.plan.arrivals.total
         self._crash = self._pool.crash or (self._landings.writer.crash if self._landings else None)
         try:
             accounts.check(
                 figures.counts,
-                planned=self.plan.arrivals.total,
-                is_cut=is_cut,
+                planned=planned,
+                is_stopped=self._handoff.is_closed,
                 has_left=self._is_left_behind or self._crash is not None,
             )
         except AccountingError as error:
@@ -335,7 +334,7 @@ class Run:
         return make_report(
             figures,
             self._context,
-            is_stopped=is_cut or self._is_left_behind,
+            is_cut=accounts.is_cut(figures.counts, planned),
             has_crashed=self._crash is not None,
         )
 

@@ -191,12 +191,12 @@ def _open(database: str, schema: MetaData | None) -> Engine:
             schema.create_all(engine)
         else:
             engine.connect().close()
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise InvalidConfig(f"{shown}: no driver for it is installed ({error})") from None
     except ArgumentError:
         raise InvalidConfig(
             "database: not a URL; write sqlite:///file.db or postgresql://user@host/name"
         ) from None
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise InvalidConfig(f"{shown}: no driver for it is installed ({error})") from None
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise InvalidConfig(f"{shown}: cannot be opened: {one_line(str(cause))}") from None

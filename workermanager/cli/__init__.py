@@ -8,7 +8,6 @@ from typing import Final
 
 import rich_click as click
 
-from instrumentation.errors import InvalidConfig
 from workermanager import __version__
 from workermanager.redaction import one_line
 
@@ -51,11 +50,15 @@ def main() -> None:
     except click.ClickException as error:
         _complain(error.format_message())
         code = EXIT_USAGE
-    except InvalidConfig as error:
-        _complain(str(error))
-        code = EXIT_INVALID
     except (click.Abort, KeyboardInterrupt):
         code = 130
+    except Exception as error:
+        from instrumentation.errors import InvalidConfig  # noqa: PLC0415 - 13 ms of every start
+
+        if not isinstance(error, InvalidConfig):
+            raise
+        _complain(str(error))
+        code = EXIT_INVALID
     sys.exit(code)
 
 

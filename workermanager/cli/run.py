@@ -72,6 +72,7 @@ def command(
         show(report, run.rows_in_database, on_stderr=json_path == "-")
         if is_saved and json_path != "-" and json_path is not None:
             click.echo(f"report: {json_path}")
+    _ignore_signals()
     return _exit_code(run, report, is_saved=is_saved)
 
 
@@ -89,6 +90,12 @@ def _stop_on_signals(run: Run) -> None:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+
+
+def _ignore_signals() -> None:
+    """All is done and said: a late signal must not change the exit code on the way out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _choose_progress(*, quiet: bool) -> Silence:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 _VERDICTS = {"passed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
-_COLUMNS = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
+_COLUMNS = ("mean", "p50", "p95", "p99", "p99.9", "max")
 
 
 def show(
@@ -57,7 +57,7 @@ def _times(report: Report) -> Table:
             if count
         ]
         count = ", ".join((f"{step.ok:,} ok", *troubles))
-        table.add_row(Text(f"step {name}"), *_cells(step.service), count)
+        table.add_row(Text(f"  {name}"), *_cells(step.service), count)
     return table
 
 
@@ -67,7 +67,6 @@ def _cells(durations: Durations) -> list[str]:
     figures = (
         durations.mean_ms,
         durations.p50_ms,
-        durations.p90_ms,
         durations.p95_ms,
         durations.p99_ms,
         durations.p999_ms,

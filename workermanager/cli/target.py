@@ -108,9 +108,8 @@ def _execute(load: Callable[[], T], target: str) -> T:
         raise
     except Exception as error:
         frame = extract_tb(error.__traceback__)[-1]
-        raise InvalidConfig(
-            f"target {target!r}: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
-        ) from error
+        place = f" ({frame.filename}:{frame.lineno})" if Path(frame.filename).exists() else ""
+        raise InvalidConfig(f"target {target!r}: {type(error).__name__}: {error}{place}") from error
 
 
 def _look_up(module: ModuleType, name: str, target: str) -> object:
@@ -139,6 +138,6 @@ def _as_worker(found: object, target: str) -> Worker:
     if isinstance(found, Instrumentation | Step | list | tuple) or inspect.isroutine(found):
         return Worker(found)
     raise InvalidConfig(
-        f"target {target!r}: a {type(found).__name__}; wanted a Worker, an Instrumentation, "
-        f"a step, or a function that returns one"
+        f"target {target!r}: found {found if inspect.isclass(found) else type(found)}; "
+        f"wanted a Worker, an Instrumentation, a step, or a function that returns one"
     )

@@ -1,0 +1,50 @@
+"""What the tests share: a step that counts, a clock in hand, a check for threads left behind."""
+
+import threading
+
+import pytest
+
+
+class Calls:
+    """A step that notes every exec it sees; thread-safe, because list.append is."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, ctx, params):
+        self.seen.append(ctx.n)
+
+    @property
+    def sorted(self):
+        return sorted(self.seen)
+
+
+class HandClock:
+    """A monotonic clock that moves only when told to."""
+
+    def __init__(self):
+        self.now_ns = 1_000_000_000
+
+    def __call__(self):
+        return self.now_ns
+
+    def advance(self, seconds):
+        self.now_ns += round(seconds * 1e9)
+
+
+@pytest.fixture
+def calls():
+    return Calls()
+
+
+@pytest.fixture
+def hand_clock():
+    return HandClock()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left_behind():
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in set(threading.enumerate()) - before if thread.is_alive()]
+    assert not left, f"threads left behind: {left}"
