@@ -34,19 +34,15 @@ class Failures:
 
     def note(self, recorder: Recorder, ctx: Exec, error: WorkerManagerError) -> None:
         """Count a failure, and log it if it is the first of its kind."""
-        step = ctx.path.rpartition("/")[2] if isinstance(error, StepError) else COMMIT
-        cause = _root(error)
-        recorder.error(step, cause)
-        kind = (step, type(cause).__name__)
-        if kind in self._seen or len(self._seen) >= _MOST_KINDS:
+        cause = error.__cause__ or error
+        if isinstance(error, StepError):
+            step, kind, text = ctx.path.rpartition("/")[2], type(cause).__name__, str(cause)
+        else:  # the database's own words: SQLAlchemy's around them show the row
+            step, kind, text = COMMIT, type(getattr(cause, "orig", cause)).__name__, str(error)
+        recorder.error(step, kind, text)
+        if (step, kind) in self._seen or len(self._seen) >= _MOST_KINDS:
             return
-        self._seen.add(kind)
+        self._seen.add((step, kind))
         log = ctx.log
-        log.error("failed (first of its kind): {}: {}", kind[1], one_line(str(cause)))
+        log.error("failed (first of its kind): {}: {}", kind, one_line(text))
         log.opt(exception=cause).debug("the traceback of that failure")
-
-
-def _root(error: WorkerManagerError) -> BaseException:
-    """What the step raised, or what the database said (not SQLAlchemy's words around it)."""
-    cause = error.__cause__ or error
-    return getattr(cause, "orig", None) or cause

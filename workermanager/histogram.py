@@ -7,6 +7,7 @@ a bucket's middle is within 0.83 % of every value in it.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -47,13 +48,8 @@ class Histogram:
 
     def merge(self, others: Iterable[Histogram]) -> Histogram:
         """Add what the others recorded, exactly as if it had been recorded here; gives itself."""
-        for other in others:
-            theirs = other.counts.copy()
-            if len(theirs) > len(self.counts):
-                self.counts.extend([0] * (len(theirs) - len(self.counts)))
-            for index, count in enumerate(theirs):
-                if count:
-                    self.counts[index] += count
+        theirs = [other.counts.copy() for other in others]
+        self.counts = [*map(sum, zip_longest(self.counts, *theirs, fillvalue=0))]
         return self
 
     @property

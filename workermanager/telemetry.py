@@ -80,17 +80,16 @@ class Recorder:
             figures = self.steps.setdefault(name, StepFigures())
         return figures
 
-    def error(self, step: str, error: BaseException) -> bool:
-        """Count an error; True for the first of its kind."""
-        kind = (step, type(error).__name__)
-        if kind not in self.errors and len(self.errors) >= _MOST_ERRORS:
-            kind = (_OTHERS, _OTHERS)
-        seen = self.errors.get(kind)
+    def error(self, step: str, kind: str, text: str) -> None:
+        """Count an error of a step; the first text of each kind is kept as the example."""
+        key = (step, kind)
+        if key not in self.errors and len(self.errors) >= _MOST_ERRORS:
+            key = (_OTHERS, _OTHERS)
+        seen = self.errors.get(key)
         if seen is not None:
             seen.count += 1
-            return False
-        self.errors[kind] = ErrorFigures(*kind, count=1, example=one_line(str(error)))
-        return True
+        else:
+            self.errors[key] = ErrorFigures(*key, count=1, example=one_line(text))
 
     @property
     def finished(self) -> int:

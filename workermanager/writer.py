@@ -161,8 +161,10 @@ def _group(
 
 
 def _refusal(error: Exception) -> WriteError:
+    """The database's own words, without what PostgreSQL adds in DETAIL: the row's values."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    refusal = WriteError(one_line(str(cause)))
+    diagnosis = getattr(cause, "diag", None)
+    refusal = WriteError(one_line(getattr(diagnosis, "message_primary", None) or str(cause)))
     refusal.__cause__ = error
     return refusal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from workermanager.worker import Worker
 
-__all__ = ["load", "plan_options"]
+__all__ = ["load", "log_options", "plan_options"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 _FLAGS = (
     ("execs_per_tick", "K | K,K,…", "Execs on every tick, or a list with one number for each."),
@@ -29,6 +31,12 @@ _FLAGS = (
     ("seed", "N", "Makes everything drawn from ctx repeatable."),
     ("database", "URL", "Where ctx.insert writes, such as sqlite:///companies.db."),
     ("grace", "TIME", "How long running execs may go on after a stop."),
+)
+
+
+_LOG_FLAGS = (
+    ("log_level", "LEVEL", "trace, debug, info, warning or error."),
+    ("log_format", "FORMAT", "text or json."),
 )
 
 
@@ -52,13 +60,15 @@ class _Setting(click.ParamType[Any]):
             raise click.UsageError(str(error), ctx) from None
 
 
+def _option(name: str, metavar: str, text: str) -> Callable[[F], F]:
+    flag = "--" + name.replace("_", "-")
+    return click.option(flag, name, type=_Setting(name, metavar), metavar=metavar, help=text)
+
+
 def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the target, and every flag that shapes the plan."""
     for name, metavar, text in reversed(_FLAGS):
-        flag = "--" + name.replace("_", "-")
-        command = click.option(
-            flag, name, type=_Setting(name, metavar), metavar=metavar, help=text
-        )(command)
+        command = _option(name, metavar, text)(command)
     command = click.option(
         "--set",
         "assignments",
@@ -74,6 +84,13 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Settings below the environment, read again at tick boundaries.",
     )(command)
     return click.argument("target", metavar="TARGET")(command)
+
+
+def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags of the log."""
+    for name, metavar, text in reversed(_LOG_FLAGS):
+        command = _option(name, metavar, text)(command)
+    return command
 
 
 def load(

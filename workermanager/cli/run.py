@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from workermanager.cli.logs import Logs
-from workermanager.cli.options import load, plan_options
+from workermanager.cli.options import load, log_options, plan_options
 from workermanager.cli.progress import Lines, Live, Silence
 from workermanager.cli.summary import show
 from workermanager.config import PREFIX, parse_setting
@@ -28,6 +28,7 @@ __all__ = ["command"]
 
 @click.command("run")
 @plan_options
+@log_options
 @click.option("--json", "json_path", metavar="PATH", help="Save the JSON report; - prints it.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 def command(
@@ -35,6 +36,8 @@ def command(
     env_file: Path,
     assignments: tuple[str, ...],
     json_path: str | None,
+    log_level: str | None,
+    log_format: str | None,
     *,
     quiet: bool,
     **flags: Any,
@@ -52,7 +55,7 @@ def command(
     """
     worker, config = load(target, env_file, assignments, flags)
     sink = _JsonSink(json_path)
-    logs = Logs(config.log_level or "info", config.log_format or "text")
+    logs = Logs(log_level or config.log_level or "info", log_format or config.log_format or "text")
     try:
         run = worker.start()
     except BaseException:
@@ -64,7 +67,8 @@ def command(
         logs.write = progress.write
         while not run.wait(progress.every_s):
             progress.show(run)
-            _follow_log_level(run, logs)
+            if log_level is None:
+                _follow_log_level(run, logs)
         report = run.finish(read_back=not quiet)
     logs.write = Silence().write
     is_saved = sink.save(report)
