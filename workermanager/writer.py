@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
+T = TypeVar("T")
 Rows: TypeAlias = "Sequence[tuple[Any, Mapping[str, Any]]]"
 """Tables with the rows to insert, in order."""
 
@@ -109,7 +110,7 @@ class Writer:
                     batch.append(entry)
             except Empty:
                 pass
-            self._write(batch)
+            self._survive(self._write, batch)
             written = sum(entry.rows is not None for entry in batch)
             if written:
                 self._room.release(written)
@@ -142,11 +143,15 @@ class Writer:
 
     def _settle(self, batch: list[_Entry], refusal: WriteError | None) -> None:
         for entry in batch:
-            try:
-                entry.settle(refusal)
-            except BaseException as crash:  # noqa: BLE001 - it surfaces in the run's owner
-                self.crash = self.crash or crash
-                self._on_crash()
+            self._survive(entry.settle, refusal)
+
+    def _survive(self, do: Callable[[T], None], what: T) -> None:
+        """Go on whatever happens, or those who wait for room would wait for ever."""
+        try:
+            do(what)
+        except BaseException as crash:  # noqa: BLE001 - it surfaces in the run's owner
+            self.crash = self.crash or crash
+            self._on_crash()
 
 
 def _group(

@@ -1,5 +1,6 @@
 """What the documents show runs as printed, and says what is there."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -54,10 +55,10 @@ def test_every_flag_is_in_the_readme(call):
 
 
 def test_every_setting_of_a_worker_is_documented():
-    documented = Worker.__doc__
+    documented = inspect.getdoc(Worker)
     assert documented is not None
     for field in fields(Worker):
-        assert f"        {field.name}: " in documented, field.name
+        assert f"\n    {field.name}: " in documented, field.name
 
 
 def test_every_link_of_the_readme_leads_to_a_file():
