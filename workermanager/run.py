@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from loguru import logger
 
-from instrumentation.errors import AccountingError, Cancelled, InvalidConfig
+from instrumentation.errors import AccountingError, Cancelled, InvalidConfig, WriteError
 from instrumentation.execution import RunContext, make_faker
 from workermanager import accounts
 from workermanager.config import Environment
@@ -281,7 +281,7 @@ class Run:
             if self.plan.callback is not None and not self.is_stopping:
                 report = self._call_back(report)
             if read_back and self._landings is not None and not self._is_left_behind:
-                self.rows_in_database = self._landings.writer.count(self._landings.tables.values())
+                self._read_back(self._landings)
         finally:
             self._close_database()
             if self._parent is not None:
@@ -343,6 +343,12 @@ class Run:
         assert self.plan.callback is not None  # noqa: S101 - for the type checker
         after = Run(plan_once(self.plan.callback, self.plan, {"report": report}), self).start()
         return report.followed_by(after.finish())
+
+    def _read_back(self, landings: Landings) -> None:
+        try:
+            self.rows_in_database = landings.writer.count(landings.tables.values())
+        except WriteError as error:
+            logger.error("the rows could not be counted: {}", error)
 
     def _close_database(self) -> None:
         around = self._parent._landings if self._parent is not None else None

@@ -90,12 +90,19 @@ class Writer:
         return True
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
-        """How many rows the tables hold now, read back from the database."""
-        with self._engine.connect() as connection:
-            return {
-                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-                for table in tables
-            }
+        """How many rows the tables hold now, read back from the database.
+
+        Raises:
+            WriteError: the database does not say.
+        """
+        try:
+            with self._engine.connect() as connection:
+                return {
+                    table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+                    for table in tables
+                }
+        except SQLAlchemyError as error:
+            raise _refusal(error) from error
 
     def _serve(self) -> None:
         while (first := self._queue.get()) is not None:

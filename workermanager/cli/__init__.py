@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -52,6 +53,9 @@ def main() -> None:
         code = EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         code = 130
+    except BrokenPipeError:  # as in `workermanager report r.json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except Exception as error:
         from instrumentation.errors import InvalidConfig  # noqa: PLC0415 - 13 ms of every start
 

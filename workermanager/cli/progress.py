@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -40,8 +41,9 @@ class Silence:
 
     def write(self, text: str) -> None:
         """Put a log line out beside the progress."""
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        with suppress(OSError):  # whoever watched is gone: the run is not
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 class Lines(Silence):

@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from workermanager.run import Run
 
 __all__ = ["command"]
+
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command("run")
@@ -47,8 +50,8 @@ def command(
     TARGET is module:name or path/file.py:name: a Worker, an Instrumentation, a step, or a
     function that returns one.
 
-    Ctrl-C or SIGTERM takes no new arrivals and lets the running execs end; a second one does not
-    wait for them. The report is written in every case.
+    Ctrl-C, SIGTERM or SIGHUP takes no new arrivals and lets the running execs end; a second one
+    does not wait for them. The report is written in every case.
 
     Exit codes: 0 all ok, 1 some exec failed, 2 usage, 104 the target, the configuration or the
     database will not do, 105 stopped from outside before the end.
@@ -66,7 +69,8 @@ def command(
     with progress:
         logs.write = progress.write
         while not run.wait(progress.every_s):
-            progress.show(run)
+            with suppress(OSError):  # whoever watched is gone: the run is not
+                progress.show(run)
             if log_level is None:
                 _follow_log_level(run, logs)
         report = run.finish(read_back=not quiet)
@@ -92,14 +96,15 @@ def _stop_on_signals(run: Run) -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         run.stop(now=run.is_stopping)
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    for number in _STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word stands
+            signal.signal(number, stop)
 
 
 def _ignore_signals() -> None:
     """All is done and said: a late signal must not change the exit code on the way out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _choose_progress(*, quiet: bool) -> Silence:
