@@ -139,13 +139,16 @@ class Instrumentation:
         steps = self.steps()
         if not steps:
             raise InvalidStep(f"{self.func_name}: the chain has no step")
-        seen: dict[str, int] = {}
+        seen: set[str] = set()
         return tuple(self._link(step, place, seen) for place, step in enumerate(steps, 1))
 
-    def _link(self, step: Step, place: int, seen: dict[str, int]) -> Link:
+    def _link(self, step: Step, place: int, seen: set[str]) -> Link:
         _check_callable(step)
-        times = seen[step.name] = seen.get(step.name, 0) + 1
-        name = step.name if times == 1 else f"{step.name}#{times}"
+        name, times = step.name, 1
+        while name in seen:
+            times += 1
+            name = f"{step.name}#{times}"
+        seen.add(name)
         return Link(step.fn, name, f"{self.func_name}/{place}/{step.name}", step.retry)
 
 
@@ -223,6 +226,8 @@ def _with_arguments(nested: Instrumentation) -> Iterator[Step]:
 
 def _check_callable(step: Step) -> None:
     fn = step.fn
+    if not callable(fn):
+        raise InvalidStep(f"step {step.name!r} is no function: it is {type(fn).__name__}")
     if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn):
         kind = "async" if inspect.iscoroutinefunction(fn) else "a generator"
         raise InvalidStep(f"step {step.name!r} is {kind}; a step is a plain function (ctx, params)")

@@ -190,7 +190,8 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
 
 
 def _unknown(variable: str, known: set[str]) -> InvalidConfig:
-    names = sorted(PREFIX + name.upper() for name in known)
-    close = get_close_matches(variable, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names)}"
-    return InvalidConfig(f"{variable} is no setting{hint}")
+    names = sorted(name.upper() for name in known)
+    close = get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+    there_are = ", ".join(PREFIX + name for name in names)
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else f"there are: {there_are}"
+    return InvalidConfig(f"{variable} is no setting; {hint}")

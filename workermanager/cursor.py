@@ -99,15 +99,17 @@ class Cursor:
         first = self._next
         self._next += count
         self.taken += count
-        if first >= self._next_tick_first and self.on_tick is not None:
-            self._enter_tick_of(first)
+        self._enter_ticks(first, self._next)
         return iter(range(first, self._next))
 
-    def _enter_tick_of(self, n: int) -> None:
-        tick = self.arrivals.place(n)[0]
-        is_last = self.arrivals.ticks is not None and tick + 1 >= self.arrivals.ticks
-        self._next_tick_first = 1 << 62 if is_last else self.arrivals.first_of(tick + 1)
-        if self.on_tick is not None:
+    def _enter_ticks(self, first: int, end: int) -> None:
+        """Tell ``on_tick`` of every tick whose first exec is handed out."""
+        if self.on_tick is None:
+            return
+        while self._next_tick_first < end:
+            tick = self.arrivals.place(max(first, self._next_tick_first))[0]
+            is_last = self.arrivals.ticks is not None and tick + 1 >= self.arrivals.ticks
+            self._next_tick_first = 1 << 62 if is_last else self.arrivals.first_of(tick + 1)
             self.on_tick(tick)
 
     def _take_or_drop(self, due: int, idle: int) -> Iterator[int] | None:
@@ -121,8 +123,7 @@ class Cursor:
             return None
         self.taken += 1
         n = self._kept.popleft()
-        if n >= self._next_tick_first and self.on_tick is not None:
-            self._enter_tick_of(n)
+        self._enter_ticks(n, n + 1)
         return iter((n,))
 
     def _expire(self, elapsed_ns: int) -> None:

@@ -50,7 +50,7 @@ def parse_duration(value: Duration, name: str) -> int:
 def _parse_seconds(seconds: object, name: str) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or isnan(seconds):
         raise _not_a_duration(seconds, name)
-    return int(Decimal(str(seconds)) * _UNITS["s"]) if abs(seconds) < _LONGEST_S else -1
+    return int(Decimal(str(seconds)) * _UNITS["s"]) if 0 <= seconds < _LONGEST_S else -1
 
 
 def _parse_text(text: str, name: str) -> int:
@@ -72,9 +72,12 @@ def format_duration(nanoseconds: int) -> str:
     """A duration for people: three digits, and the unit that suits (``1.25ms``, ``2h30m``)."""
     if nanoseconds < 0:
         return "-" + format_duration(-nanoseconds)
+    if nanoseconds == 0:
+        return "0s"
     for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 1_000_000)):
-        if nanoseconds < size * 1_000 and (unit != "ns" or nanoseconds):
-            return f"{nanoseconds / size:.3g}{unit}"
+        digits = f"{nanoseconds / size:.3g}"
+        if float(digits) < 1_000:  # noqa: PLR2004 - what rounds up to it goes to the next unit
+            return digits + unit
     if nanoseconds < 100 * _UNITS["s"]:
         return f"{nanoseconds / _UNITS['s']:.3g}s"
     minutes, seconds = divmod(round(nanoseconds / _UNITS["s"]), 60)

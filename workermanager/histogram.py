@@ -7,7 +7,9 @@ a bucket's middle is within 0.83 % of every value in it.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import zip_longest
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Histogram:
         count = self.count
         if not count:
             return (0.0,) * len(wanted)
-        ranks = iter([max(1, -int(-count * percent // 100)) for percent in wanted])
+        ranks = iter([max(1, ceil(count * Fraction(str(percent)) / 100)) for percent in wanted])
         found: list[float] = []
         rank, seen = next(ranks), 0
         for index, here in enumerate(self.counts):

@@ -81,8 +81,13 @@ class Plan:
     def sample_params(self) -> dict[str, Any]:
         """The params that the first exec will get."""
         ticks = self.arrivals.ticks
-        arguments: Mapping[str, Any] = self.instrumentation.task_arguments
-        return {**arguments, "current_tick": 0, "ticks_left": ticks, "current_exec": 0}
+        tick, place = self.arrivals.place(0)
+        return {
+            **self.instrumentation.task_arguments,
+            "current_tick": tick,
+            "ticks_left": None if ticks is None else ticks - tick,
+            "current_exec": place,
+        }
 
 
 def check_execs(

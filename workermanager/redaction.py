@@ -7,16 +7,17 @@ from typing import Final
 
 __all__ = ["one_line", "redact"]
 
-_IN_URL: Final = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s/]*@(?=[^\s@]*)")
+_IN_URL: Final = re.compile(r"(://[^\s:/]*):[^\s@]*@(?:[^\s/@]*@)*")
 _NAMED: Final = re.compile(
-    r"(?i)\b((?:\w*_)?(?:password|passwd|pwd|secret|token))(=|: )[^\s&,;)'\"]+"
+    r"""((?:password|passwd|pwd|secret|token)["']?(?:=|: ))("[^"]*"|'[^']*'|[^\s&,;)'"]+)""",
+    re.IGNORECASE,
 )
 _LONGEST: Final = 300
 
 
 def redact(text: str) -> str:
     """The text with the passwords of URLs and of ``password=…`` hidden."""
-    return _NAMED.sub(r"\1\2***", _IN_URL.sub(r"\1:***@", text))
+    return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1:***@", text))
 
 
 def one_line(text: str) -> str:

@@ -59,9 +59,12 @@ class Retrying:
     def _attempt(self, ctx: Exec, params: TaskParams) -> object:
         begun = self._now()
         try:
-            return self._fn(ctx, params)
-        finally:
+            returned = self._fn(ctx, params)
+        except Exception:
             self._figures.service.record(self._now() - begun)
+            raise
+        self._figures.service.record(self._now() - begun)
+        return returned
 
     def _wait_after(self, error: Exception, ctx: Exec, elapsed: float) -> float | None:
         random = seeded_random(ctx.run.seed, ctx.n, ctx.path, "retry", ctx.attempt)

@@ -189,8 +189,10 @@ class Runner:
                 begun = self._job.now()
                 try:
                     returned = link.fn(ctx, params)
-                finally:
+                except Exception:
                     link.record(self._job.now() - begun)
+                    raise
+                link.record(self._job.now() - begun)
             except Exception as error:
                 raise _failure(link, ctx, error) from error
 
