@@ -73,10 +73,11 @@ class Exec:
 
     ``n`` is its identity within the run (from 0), ``tick`` and ``exec`` say the same as a place
     (the tick, and the place in the tick), ``attempt`` counts the tries of the current step
-    (from 1), ``path`` is the current step's place in the chain.
+    (from 1), ``path`` is the current step's place in the chain, ``grown`` how many steps joined
+    the chain since the exec began.
     """
 
-    __slots__ = ("_drawn", "attempt", "exec", "n", "path", "rows", "run", "tick")
+    __slots__ = ("_drawn", "attempt", "exec", "grown", "n", "path", "rows", "run", "tick")
 
     def __init__(self, run: RunContext, n: int, tick: int, exec_: int) -> None:
         self.run = run
@@ -85,6 +86,7 @@ class Exec:
         self.exec = exec_
         self.attempt = 1
         self.path = ""
+        self.grown = 0
         self.rows: list[tuple[NamedTable, Mapping[str, Any]]] | None = None
         self._drawn: _Drawn | None = None
 

@@ -228,8 +228,9 @@ def _check_callable(step: Step) -> None:
     fn = step.fn
     if not callable(fn):
         raise InvalidStep(f"step {step.name!r} is no function: it is {type(fn).__name__}")
-    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn):
-        kind = "async" if inspect.iscoroutinefunction(fn) else "a generator"
+    is_async = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+    if is_async or inspect.isgeneratorfunction(fn):
+        kind = "async" if is_async else "a generator"
         raise InvalidStep(f"step {step.name!r} is {kind}; a step is a plain function (ctx, params)")
     try:
         signature = inspect.signature(fn)

@@ -58,7 +58,7 @@ class Arrivals(Protocol):
         ...
 
     def tick_at(self, elapsed_ns: int) -> int:
-        """The tick that is on at a moment; the last one after the end."""
+        """The tick that is on at a moment; after the end the last one, of ticks of no length 0."""
         ...
 
 
@@ -227,9 +227,11 @@ class Poisson(_Bent):
         return self.layout.moment(self._moments(block)[place] * self._scale)
 
     def due_by(self, elapsed_ns: int) -> int:
-        # Asked for ever later moments: gallop on from the last answer, then halve.
+        # Asked for moments near the last one: gallop back, then on, from its answer, then halve.
         total = self.layout.total
-        low = self._due if self._due and self.due_ns(self._due - 1) <= elapsed_ns else 0
+        low, stride = self._due, 1
+        while low and self.due_ns(low - 1) > elapsed_ns:
+            low, stride = max(0, low - stride), stride * 2
         stride = 1
         while (total is None or low < total) and self.due_ns(low) <= elapsed_ns:
             high = low + stride if total is None else min(low + stride, total)

@@ -43,7 +43,7 @@ def parse_duration(value: Duration, name: str) -> int:
     else:
         nanoseconds = _parse_seconds(value, name)
     if nanoseconds < 0:
-        raise InvalidConfig(f"{name}: {value} is out of range: it must be 0 or more")
+        raise InvalidConfig(f"{name}: {value} is out of range: it must be from 0 to 1e12 seconds")
     return nanoseconds
 
 

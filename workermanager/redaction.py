@@ -7,7 +7,8 @@ from typing import Final
 
 __all__ = ["one_line", "redact"]
 
-_IN_URL: Final = re.compile(r"(://[^\s:/]*):[^\s@]*@(?:[^\s/@]*@)*")
+# Bounded, or a long text of nothing but beginnings of URLs would take quadratic time.
+_IN_URL: Final = re.compile(r"(://[^\s:/]{0,256}):[^\s@]{0,256}@(?:[^\s/@]{0,256}@)*")
 _NAMED: Final = re.compile(
     r"""((?:password|passwd|pwd|secret|token)["']?(?:=|: ))("[^"]*"|'[^']*'|[^\s&,;)'"]+)""",
     re.IGNORECASE,

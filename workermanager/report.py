@@ -118,14 +118,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.counts['due']:,} due = {' + '.join(outcomes)}"
 
     def followed_by(self, callback: Report) -> Report:
-        """This report with the callback's steps, rows and errors; its failure fails the run."""
-        failed = callback.outcome == "failed" and self.outcome == "passed"
+        """This report with the callback's steps, rows and errors; its failure is the run's."""
+        outcome = callback.outcome if self.outcome == "passed" else self.outcome
         steps = dict(self.steps)
         for name, step in callback.steps.items():
             steps[f"callback/{name}" if name in steps else name] = step
         return msgspec.structs.replace(
             self,
-            run=msgspec.structs.replace(self.run, outcome="failed") if failed else self.run,
+            run=msgspec.structs.replace(self.run, outcome=outcome),
             steps=steps,
             rows=dict(Counter(self.rows) + Counter(callback.rows)),
             errors=[*self.errors, *callback.errors],

@@ -176,14 +176,14 @@ class Runner:
     def _grow(self, link: _Bound, returned: object, ctx: Exec, params: TaskParams) -> int:
         """Merge what a step returned, and run the steps it returned until none returns more."""
         pending: list[Step] = []
-        place = len(self._links)
         while True:
             try:
                 pending.extend(reversed(follow(returned, params, link.name)))
                 if not pending:
                     return self._now()
                 step = pending.pop()
-                place += 1
+                ctx.grown += 1
+                place = len(self._links) + ctx.grown
                 ctx.path = f"{self._job.root}/{place}/{step.name}"
                 link = self._bind(Link(step.fn, step.name, ctx.path, step.retry))
                 begun = self._job.now()

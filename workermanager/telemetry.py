@@ -114,7 +114,6 @@ class Figures:
     steps: dict[str, StepFigures]
     errors: list[ErrorFigures]
     rows: dict[str, int]
-    max_lag_ns: int = 0
 
 
 def merge(recorders: Iterable[Recorder]) -> dict[str, Any]:

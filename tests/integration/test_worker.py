@@ -152,6 +152,19 @@ def test_a_returned_step_runs_before_the_rest_with_the_params_returned_beside_it
     assert order == [("c/3/grown", "first"), ("c/4/again", "first"), ("c/2/last", "first")]
 
 
+def test_steps_that_grow_in_two_places_of_a_chain_draw_different_values():
+    drawn = []
+
+    def grown(ctx, params):
+        drawn.append((ctx.path, ctx.uuid()))
+
+    def one(ctx, params):
+        return grown
+
+    now_all([one, one], 1).run()
+    assert len(set(drawn)) == len({path for path, _ in drawn}) == 2
+
+
 def test_a_value_no_chain_can_follow_fails_the_exec():
     report, results = results_of(lambda ctx, params: 5)
     assert isinstance(results[0].error.__cause__, InvalidStep)
