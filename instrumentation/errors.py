@@ -46,22 +46,27 @@ class ParamError(WorkerManagerError, LookupError):
     (None where the param is missing).
     """
 
-    def __init__(self, message: str, *, key: str, wanted: type, found: type | None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, key: str, wanted: type, found: type | None) -> None:
+        super().__init__(message, key, wanted, found)
         self.key = key
         self.wanted = wanted
         self.found = found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StepError(WorkerManagerError):
     """A step failed its exec, after its last attempt.
 
     ``path`` is the step's place in the chain (``addCompanies/2/add_user``), ``attempt`` the
-    attempt that failed (from 1), ``cause`` what the step raised, also kept as ``__cause__``.
+    attempt that failed (from 1), ``cause`` what the step raised, also kept as ``__cause__``,
+    ``step`` the name that the step has in figures.
     """
 
-    def __init__(self, path: str, attempt: int, cause: Exception) -> None:
-        super().__init__(path, attempt, cause)
+    def __init__(self, path: str, attempt: int, cause: Exception, step: str = "") -> None:
+        super().__init__(path, attempt, cause, step)
+        self.step = step or path.rpartition("/")[2]
         self.path = path
         self.attempt = attempt
         self.cause = cause

@@ -154,12 +154,13 @@ class Exec:
 
         Raises:
             InvalidConfig: the run has no database.
+            TypeError: ``row`` is no mapping.
         """
         if not self.run.has_database:
             raise InvalidConfig("ctx.insert needs a database: Worker(database=…) or --database URL")
         if self.rows is None:
             self.rows = []
-        self.rows.append((table, row))
+        self.rows.append((table, dict(row)))  # the caller may use its dict again
 
     def child_seed(self) -> int:
         """A seed for the next run that this step starts, so that nested runs repeat too."""

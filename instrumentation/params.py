@@ -54,9 +54,9 @@ def _missing(params: TaskParams, key: str, kind: type) -> ParamError:
     there = ", ".join(sorted(params)) or "none"
     return ParamError(
         f"param {key!r} is missing: wanted {kind.__name__}; the params are: {there}",
-        key=key,
-        wanted=kind,
-        found=None,
+        key,
+        kind,
+        None,
     )
 
 
@@ -64,7 +64,7 @@ def _mistyped(key: str, kind: type, value: object) -> ParamError:
     found = type(value)
     return ParamError(
         f"param {key!r}: wanted {kind.__name__}, found {found.__name__}",
-        key=key,
-        wanted=kind,
-        found=found,
+        key,
+        kind,
+        found,
     )

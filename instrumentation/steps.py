@@ -36,8 +36,8 @@ class Retry:
     ``attempts`` (the first included) and ``deadline`` (seconds since the first attempt began)
     hold together. The wait before attempt k+1 is drawn evenly from 0 to ``base · 2^(k-1)``
     seconds, at most ``cap`` ("full jitter", M. Brooker, Exponential Backoff And Jitter, 2015),
-    from the run's seed. ``when`` looks at the error: False gives up, True retries, a number of
-    seconds retries after just that long.
+    from the run's seed. ``when`` looks at the error: False or None gives up, True retries, a
+    number of seconds retries after just that long.
 
     Raises:
         InvalidConfig: a figure that cannot work.
@@ -47,22 +47,24 @@ class Retry:
     deadline: float | None = None
     base: float = 0.1
     cap: float = 30.0
-    when: Callable[[Exception], bool | float] | None = None
+    when: Callable[[Exception], bool | float | None] | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InvalidConfig(f"Retry(attempts={self.attempts}): must be 1 or more")
+        attempts: object = self.attempts
+        if not isinstance(attempts, int) or attempts < 1:
+            raise InvalidConfig(f"Retry(attempts={attempts!r}): must be 1 or more")
         for name in ("deadline", "base", "cap"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InvalidConfig(f"Retry({name}={value}): must be 0 seconds or more")
+            is_number = isinstance(value, int | float) and value >= 0
+            if not is_number and not (name == "deadline" and value is None):
+                raise InvalidConfig(f"Retry({name}={value!r}): must be 0 seconds or more")
 
     def wait(self, attempt: int, elapsed: float, error: Exception, random: Random) -> float | None:
         """Seconds to wait after ``attempt`` failed, ``elapsed`` seconds in; None to give up."""
         if attempt >= self.attempts:
             return None
         verdict = True if self.when is None else self.when(error)
-        if verdict is False:
+        if verdict is False or verdict is None:
             return None
         ceiling = min(self.cap, self.base * 2.0 ** min(attempt - 1, 64))
         seconds = random.uniform(0, ceiling) if verdict is True else max(0.0, float(verdict))

@@ -192,6 +192,6 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
 def _unknown(variable: str, known: set[str]) -> InvalidConfig:
     names = sorted(name.upper() for name in known)
     close = get_close_matches(variable.removeprefix(PREFIX), names, n=1)
-    there_are = ", ".join(PREFIX + name for name in names)
-    hint = f"did you mean {PREFIX}{close[0]}?" if close else f"there are: {there_are}"
+    there_are = f"there are, behind {PREFIX}: {', '.join(names)}"
+    hint = f"did you mean {PREFIX}{close[0]}?" if close else there_are
     return InvalidConfig(f"{variable} is no setting; {hint}")

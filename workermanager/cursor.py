@@ -42,6 +42,8 @@ class Overrun:
         Raises:
             InvalidConfig: it is none of these.
         """
+        if not isinstance(text, str):
+            raise InvalidConfig(f"{name}: {text!r} is unknown; use queue, drop, or late:500ms")
         kind, _, limit = text.partition(":")
         if kind == "late" and limit:
             return cls("late", parse_duration(limit, name))

@@ -36,7 +36,7 @@ class Failures:
         """Count a failure, and log it if it is the first of its kind."""
         cause = error.__cause__ or error
         if isinstance(error, StepError):
-            step, kind, text = ctx.path.rpartition("/")[2], type(cause).__name__, str(cause)
+            step, kind, text = error.step, type(cause).__name__, str(cause)
         else:  # the database's own words: SQLAlchemy's around them show the row
             step, kind, text = COMMIT, type(getattr(cause, "orig", cause)).__name__, str(error)
         recorder.error(step, kind, text)

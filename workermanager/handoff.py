@@ -111,10 +111,6 @@ class Handoff:
             self.is_closed = True
         self._bell.ring()
 
-    def leftovers(self) -> int:
-        """Empty the hands of threads that will not come back, and count what was in them."""
-        return sum(1 for hand in self.hands for _ in hand)
-
     def read(self, finished: Callable[[], Sequence[int]]) -> tuple[int, dict[str, int]]:
         """The moment, and the counts at it.
 

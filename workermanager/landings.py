@@ -30,10 +30,21 @@ class Landings:
         self.recorder = Recorder()
         self.rows: Counter[str] = Counter()
         self.tables: dict[str, Any] = {}
+        self.is_fenced = False
         self._around = around
 
+    @property
+    def is_borrowed(self) -> bool:
+        """True if the writer is that of the run around."""
+        return self._around is not None
+
     def land(self, job: Job, landing: Landing) -> None:
-        """Give an exec's rows to the writer; waits while too many are on their way."""
+        """Give an exec's rows to the writer; waits while too many are on their way.
+
+        Once ``is_fenced`` is set, the accounts are closed: the rows of a late exec are not written.
+        """
+        if self.is_fenced:
+            return
         self.writer.submit(landing.ctx.rows or (), partial(self._settle, job, landing))
 
     def _settle(self, job: Job, landing: Landing, refusal: WriteError | None) -> None:
@@ -51,8 +62,8 @@ class Landings:
 
     def _count_rows(self, ctx: Exec) -> None:
         for table, _ in ctx.rows or ():
-            self.tables[table.name] = table
             counted: Landings | None = self
             while counted is not None:
+                counted.tables[table.name] = table
                 counted.rows[table.name] += 1
                 counted = counted._around

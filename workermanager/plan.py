@@ -11,7 +11,7 @@ from instrumentation.execution import derive_seed
 from workermanager.clock import SPREADS, Arrivals, Spread, arrivals
 from workermanager.cursor import Overrun
 from workermanager.durations import format_duration
-from workermanager.redaction import redact
+from workermanager.redaction import hide, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from instrumentation.execution import Result
     from instrumentation.steps import Instrumentation, Link
 
-__all__ = ["Plan", "check_execs", "check_spread", "check_threads", "plan_once"]
+__all__ = ["Plan", "check_execs", "check_seed", "check_spread", "check_threads", "plan_once"]
 
 MOST_THREADS: Final = 10_000
 DEFAULT_THREADS: Final = 16
@@ -75,7 +75,7 @@ class Plan:
             "database": None if self.database is None else redact(self.database),
             "steps": [link.path for link in self.links],
             "retries": {link.name: str(link.retry) for link in self.links if link.retry},
-            "params": self.sample_params(),
+            "params": {name: hide(name, value) for name, value in self.sample_params().items()},
         }
 
     def sample_params(self) -> dict[str, Any]:
@@ -143,6 +143,17 @@ def check_threads(threads: int | None) -> int | None:
     return threads
 
 
+def check_seed(seed: int) -> int:
+    """The seed, if it is a whole number.
+
+    Raises:
+        InvalidConfig: it is not.
+    """
+    if not _is_whole(seed):
+        raise InvalidConfig(f"seed: {seed!r} is no whole number")
+    return seed
+
+
 def check_spread(spread: str) -> None:
     """Raise InvalidConfig unless the spread is one there is."""
     if spread not in SPREADS:
@@ -163,4 +174,5 @@ def plan_once(chain: Instrumentation, after: Plan, arguments: Mapping[str, Any])
         seed=derive_seed(after.seed, "callback"),
         callback=None,
         on_result=None,
+        env_file=None,
     )

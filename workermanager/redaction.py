@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["one_line", "redact"]
+__all__ = ["hide", "one_line", "redact"]
 
 # Bounded, or a long text of nothing but beginnings of URLs would take quadratic time.
 _IN_URL: Final = re.compile(r"(://[^\s:/]{0,256}):[^\s@]{0,256}@(?:[^\s/@]{0,256}@)*")
@@ -13,12 +13,20 @@ _NAMED: Final = re.compile(
     r"""((?:password|passwd|pwd|secret|token)["']?(?:=|: ))("[^"]*"|'[^']*'|[^\s&,;)'"]+)""",
     re.IGNORECASE,
 )
+_SECRET_NAME: Final = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
 _LONGEST: Final = 300
 
 
 def redact(text: str) -> str:
     """The text with the passwords of URLs and of ``password=…`` hidden."""
     return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1:***@", text))
+
+
+def hide(name: str, value: object) -> object:
+    """A named value as it may be shown: nothing of it if the name says that it is secret."""
+    if _SECRET_NAME.search(name):
+        return "***"
+    return redact(value) if isinstance(value, str) else value
 
 
 def one_line(text: str) -> str:

@@ -120,15 +120,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def followed_by(self, callback: Report) -> Report:
         """This report with the callback's steps, rows and errors; its failure is the run's."""
         outcome = callback.outcome if self.outcome == "passed" else self.outcome
-        steps = dict(self.steps)
-        for name, step in callback.steps.items():
-            steps[f"callback/{name}" if name in steps else name] = step
+        shown = {
+            name: f"callback/{name}" if name in self.steps else name for name in callback.steps
+        }
+        steps = {shown[name]: step for name, step in callback.steps.items()}
+        errors = [
+            msgspec.structs.replace(kind, step=shown.get(kind.step, kind.step))
+            for kind in callback.errors
+        ]
         return msgspec.structs.replace(
             self,
             run=msgspec.structs.replace(self.run, outcome=outcome),
-            steps=steps,
+            steps={**self.steps, **steps},
             rows=dict(Counter(self.rows) + Counter(callback.rows)),
-            errors=[*self.errors, *callback.errors],
+            errors=[*self.errors, *errors],
         )
 
     def to_dict(self) -> dict[str, Any]:

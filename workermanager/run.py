@@ -58,8 +58,9 @@ def nesting() -> Nesting | None:
 class Run:
     """One run of a plan. `start` it, `wait` for it or `stop` it, and `finish` it for the report.
 
-    A run started by a step of another run is nested in it: it stops when that one stops, and
-    writes through its database unless it has one of its own.
+    A run started by a step of another run is nested in it: it is part of that exec, so a stop
+    lets it end and "stop now" stops it too; it writes through the outer run's database unless it
+    has one of its own.
     """
 
     def __init__(
@@ -80,6 +81,8 @@ class Run:
         self._is_left_behind = False
         self._crash: BaseException | None = None
         self._interrupt: KeyboardInterrupt | None = None
+        self._after: Run | None = None
+        self._report: Report | None = None
         self._landings: Landings | None = None
         self._failures = Failures()
         self._environment = Environment(plan.env_file) if plan.env_file else None
@@ -107,8 +110,11 @@ class Run:
         """Open the database, start the threads, and let the first arrivals fall due.
 
         Raises:
-            InvalidConfig: the database cannot be opened, or the system has not so many threads.
+            InvalidConfig: the database cannot be opened, the system has not so many threads, or
+                this run was started before.
         """
+        if self._began:
+            raise InvalidConfig(f"run {self.id} was started before: a Run runs once")
         self._landings = self._open_landings()
         self._context.has_database = self._landings is not None
         try:
@@ -165,7 +171,9 @@ class Run:
         """The parent's database where that serves, else one of our own, else none."""
         plan, parent = self.plan, self._parent
         around = parent._landings if parent is not None else None
-        if parent is not None and around and plan.database in (None, parent.plan.database):
+        if around is not None and plan.database in (None, around.writer.database):
+            if plan.schema is not None:
+                around.writer.create(plan.schema)
             return Landings(around.writer, around)
         if plan.database is None:
             return None
@@ -197,7 +205,7 @@ class Run:
         self.stop(now=True)
 
     def _sleep(self, seconds: float) -> None:
-        self._halt.wait(seconds)
+        self._halt.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def _elapsed(self) -> int:
         return self._now() - self._began
@@ -234,6 +242,7 @@ class Run:
                 self._lose_patience()
             else:
                 return False
+        self._bell.ring()  # for whoever else waits
         return True
 
     def _has_ended(self) -> bool:
@@ -259,6 +268,8 @@ class Run:
     def _lose_patience(self) -> None:
         if self._context.cancelled:
             self._is_left_behind = True
+            if self._landings is not None:
+                self._landings.is_fenced = True
         else:
             self.stop(now=True)
 
@@ -275,11 +286,14 @@ class Run:
         ``read_back`` counts the rows of the tables written to, into ``rows_in_database``. What
         went wrong with the run itself is kept for `raise_for_stop`.
         """
+        if self._report is not None:
+            return self._report
         try:
             self._wait_out()
             report = self._close_accounts()
             if self.plan.callback is not None and not self.is_stopping:
                 report = self._call_back(report)
+            self._report = report
             if read_back and self._landings is not None and not self._is_left_behind:
                 self._read_back(self._landings)
         finally:
@@ -297,13 +311,16 @@ class Run:
         Raises:
             Cancelled: the run was nested in one that was told to stop now.
         """
-        from_steps = (runner.stopper for runner in self._runners if runner.stopper is not None)
-        stopper = self._crash or self._interrupt or next(from_steps, None)
+        stopper = self._stopper() or (self._after._stopper() if self._after else None)
         if stopper is not None:
             stopper.add_note(f"run {self.id} was stopped: {report.accounting}")
             raise stopper
         if self._parent is not None and self._parent._context.cancelled:
             raise Cancelled
+
+    def _stopper(self) -> BaseException | None:
+        from_steps = (runner.stopper for runner in self._runners if runner.stopper is not None)
+        return self._crash or self._interrupt or next(from_steps, None)
 
     def _wait_out(self) -> None:
         """Wait for the end; the first Ctrl-C drains, the second does not wait."""
@@ -341,8 +358,10 @@ class Run:
     def _call_back(self, report: Report) -> Report:
         """Run the callback as one exec; its failure is the run's."""
         assert self.plan.callback is not None  # noqa: S101 - for the type checker
-        after = Run(plan_once(self.plan.callback, self.plan, {"report": report}), self).start()
-        return report.followed_by(after.finish())
+        after = self._after = Run(
+            plan_once(self.plan.callback, self.plan, {"report": report}), self
+        )
+        return report.followed_by(after.start().finish())
 
     def _read_back(self, landings: Landings) -> None:
         try:
@@ -351,10 +370,8 @@ class Run:
             logger.error("the rows could not be counted: {}", error)
 
     def _close_database(self) -> None:
-        around = self._parent._landings if self._parent is not None else None
-        if self._landings is None or (around and around.writer is self._landings.writer):
-            return
-        self._landings.writer.close(1.0 if self._is_left_behind else None)
+        if self._landings is not None and not self._landings.is_borrowed:
+            self._landings.writer.close(1.0 if self._is_left_behind else None)
 
     # Watching
 

@@ -158,8 +158,10 @@ class Runner:
         Whatever happens in here is paid by every step, so a step's end is read from the clock
         once and serves as the next one's beginning: 0.1 µs of ours counts as the step's.
         """
-        now = self._now
+        now, context = self._now, self._context
         for fn, path, record, link in self._hot:
+            if context.cancelled:
+                raise Cancelled
             ctx.path = path
             try:
                 returned = fn(ctx, params)
@@ -181,6 +183,7 @@ class Runner:
                 pending.extend(reversed(follow(returned, params, link.name)))
                 if not pending:
                     return self._now()
+                ctx.check()
                 step = pending.pop()
                 ctx.grown += 1
                 place = len(self._links) + ctx.grown
@@ -237,7 +240,7 @@ class Runner:
 
 def _failure(link: _Bound, ctx: Exec, error: Exception) -> StepError:
     link.figures.failed += 1
-    return StepError(link.path, ctx.attempt, error)
+    return StepError(link.path, ctx.attempt, error, link.name)
 
 
 def _recorded_already(_nanoseconds: int) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from instrumentation.errors import InvalidConfig
@@ -17,14 +18,13 @@ from workermanager.plan import (
     DEFAULT_THREADS,
     Plan,
     check_execs,
+    check_seed,
     check_spread,
     check_threads,
 )
 from workermanager.run import Run, nesting
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy import MetaData
 
     from instrumentation.execution import Result
@@ -78,15 +78,17 @@ class Worker:
     database: str | None = None
     schema: MetaData | None = None
     grace: Duration = "30s"
-    env_file: Path | None = None
+    env_file: str | Path | None = None
     on_result: Callable[[Result], None] | None = None
 
     def __post_init__(self) -> None:
         self.plan()
         if self.callback is not None:
             as_instrumentation(self.callback).links()
-        if self.epoch is not None and self.epoch.tzinfo is None:
-            raise InvalidConfig(f"epoch: {self.epoch} has no time zone")
+        if self.epoch is not None and getattr(self.epoch, "tzinfo", None) is None:
+            raise InvalidConfig(f"epoch: {self.epoch!r} is no datetime with a time zone")
+        if self.on_result is not None and not callable(self.on_result):
+            raise InvalidConfig(f"on_result: {self.on_result!r} cannot be called")
 
     def plan(self, seed: int | None = None) -> Plan:
         """What a run will do. ``seed`` serves where the Worker has none of its own."""
@@ -95,7 +97,7 @@ class Worker:
         execs, ticks = check_execs(self.execs_per_tick, self.ticks, tick_ns)
         check_spread(self.spread)
         threads = check_threads(self.threads) or DEFAULT_THREADS
-        seed = self.seed if self.seed is not None else seed
+        seed = check_seed(self.seed) if self.seed is not None else seed
         seed = secrets.randbits(32) if seed is None else seed
         due = arrivals(execs, ticks, tick_ns, self.spread, seed)
         return Plan(
@@ -111,7 +113,7 @@ class Worker:
             epoch=self.epoch or (None if self.seed is None else _SEEDED_EPOCH),
             database=self.database,
             schema=self.schema,
-            env_file=self.env_file,
+            env_file=None if self.env_file is None else Path(self.env_file),
             callback=None if self.callback is None else as_instrumentation(self.callback),
             on_result=self.on_result,
         )

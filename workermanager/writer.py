@@ -7,6 +7,7 @@ off for longer than a queue would take. The only door to SQLAlchemy.
 from __future__ import annotations
 
 import threading
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -59,7 +60,7 @@ class Writer:
         self, database: str, schema: MetaData | None, on_crash: Callable[[], None]
     ) -> None:
         self.crash: BaseException | None = None
-        self.commits = 0
+        self.database = database
         self._on_crash = on_crash
         self._engine = _open(database, schema)
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
@@ -79,6 +80,28 @@ class Writer:
     def flush(self, on_flushed: Callable[[], None]) -> None:
         """Call ``on_flushed``, in the writer's thread, once all that was submitted is settled."""
         self._queue.put(_Entry(None, lambda _: on_flushed()))
+
+    def create(self, schema: MetaData) -> None:
+        """Create the tables that are missing, in the writer's thread, and wait for it.
+
+        Raises:
+            InvalidConfig: the database would not.
+        """
+        done = threading.Event()
+        refusals: list[WriteError] = []
+
+        def create_all(_: object) -> None:
+            try:
+                schema.create_all(self._engine)
+            except SQLAlchemyError as error:
+                refusals.append(_refusal(error))
+            finally:
+                done.set()
+
+        self._queue.put(_Entry(None, create_all))
+        done.wait()
+        if refusals:
+            raise InvalidConfig(f"database: the schema cannot be created: {refusals[0]}")
 
     def close(self, seconds: float | None = None) -> bool:
         """Settle what was submitted and let go of the database; False if that took too long."""
@@ -140,13 +163,13 @@ class Writer:
             self._settle(batch, None)
 
     def _commit(self, batch: list[_Entry]) -> None:
-        groups = _group(batch)
+        groups = _group(batch) if len(batch) > 1 else _in_order(batch[0])
         if not groups:
             return
         with self._engine.begin() as connection:
-            for (table, _), rows in groups.items():
+            for (table, columns), rows in groups:
+                _check_columns(table, columns)
                 connection.execute(table.insert(), rows)
-        self.commits += 1
 
     def _settle(self, batch: list[_Entry], refusal: WriteError | None) -> None:
         for entry in batch:
@@ -161,19 +184,37 @@ class Writer:
             self._on_crash()
 
 
-def _group(
-    batch: list[_Entry],
-) -> dict[tuple[Table, tuple[str, ...]], list[Mapping[str, Any]]]:
+_Group: TypeAlias = "tuple[tuple[Table, tuple[str, ...]], list[Mapping[str, Any]]]"
+
+
+def _group(batch: list[_Entry]) -> list[_Group]:
     """Rows by table and columns, tables in the order they first come: one statement each."""
     groups: dict[tuple[Table, tuple[str, ...]], list[Mapping[str, Any]]] = {}
     for entry in batch:
         for table, row in entry.rows or ():
             groups.setdefault((table, tuple(row)), []).append(row)
-    return groups
+    return list(groups.items())
+
+
+def _in_order(entry: _Entry) -> list[_Group]:
+    """The rows of one exec, in the very order it inserted them."""
+    runs = groupby(entry.rows or (), key=lambda insert: (insert[0], tuple(insert[1])))
+    return [(key, [row for _, row in inserts]) for key, inserts in runs]
+
+
+def _check_columns(table: Table, columns: tuple[str, ...]) -> None:
+    """Refuse a column that the table has not: SQLAlchemy would leave its values out."""
+    if not hasattr(table, "c"):
+        raise WriteError(f"ctx.insert: wanted a SQLAlchemy table, found {type(table).__name__}")
+    unknown = [column for column in columns if column not in table.c]
+    if unknown:
+        raise WriteError(f"table {table.name} has no column {unknown[0]!r}")
 
 
 def _refusal(error: Exception) -> WriteError:
     """The database's own words, without what PostgreSQL adds in DETAIL: the row's values."""
+    if isinstance(error, WriteError):
+        return error
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     diagnosis = getattr(cause, "diag", None)
     refusal = WriteError(one_line(getattr(diagnosis, "message_primary", None) or str(cause)))

@@ -68,3 +68,8 @@ def factory():
 
 instrumentation = Instrumentation(func_dispatcher=ok, nested_callback=[ok], func_name="both")
 forty_two = 42
+
+
+def logs_a_secret(ctx, params):
+    ctx.log.bind(password="canary-5f2e").info('connecting with password="canary-5f2e" now')
+    raise ValueError("as planned")

@@ -36,6 +36,7 @@ FLAGS_REFUSED = [
     (["--seed", "pi"], USAGE, "--seed: 'pi'"),
     (["--set", "novalue"], USAGE, "--set 'novalue'"),
     (["--nosuch"], USAGE, "--nosuch"),
+    (["--env-file", "nosuch.env"], USAGE, "nosuch.env"),
     (
         ["--json", "/no/such/folder/r.json"],
         USAGE,
@@ -122,3 +123,5 @@ def test_a_target_with_a_syntax_error_and_one_that_imports_nothing_real(call, tm
     (tmp_path / "lost.py").write_text("\nimport nosuchthing\n")
     refused(call("run", "lost:x"), INVALID, "lost.py:2)")
     refused(call("run", "lost.py:x"), INVALID, "No module named 'nosuchthing'")
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    refused(call("run", "leaves.py:x"), INVALID, "SystemExit: 0")

@@ -29,6 +29,11 @@ def test_a_password_in_the_url_is_hidden(call):
     done = call("check", f"{TARGETS}:ok", "--database", "postgresql://me:canary@db.example/x")
     assert "postgresql://me:***@db.example/x" in done.stdout
     assert "canary" not in done.stdout
+    params = ("--set", "password=canary", "--set", "dsn=db://me:canary@host/x")
+    for options in ((), ("--json",)):
+        done = call("check", f"{TARGETS}:ok", *params, *options)
+        assert done.returncode == 0
+        assert "canary" not in done.stdout
 
 
 def test_every_kind_of_target_is_taken(call):

@@ -74,6 +74,16 @@ def test_log_lines_are_json_when_asked(call):
     ]
 
 
+def test_json_logs_hide_secrets_stay_json_and_have_the_traceback(call):
+    settings = {"WORKERMANAGER_LOG_FORMAT": "json", "WORKERMANAGER_LOG_LEVEL": "debug"}
+    done = call("run", f"{TARGETS}:logs_a_secret", "--quiet", env=settings)
+    assert "canary-5f2e" not in done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    connecting = next(line for line in lines if line["message"].startswith("connecting"))
+    assert connecting["password"] == "***"
+    assert any("ValueError: as planned" in line.get("exception", "") for line in lines)
+
+
 def test_secrets_are_shown_nowhere(call, tmp_path):
     done = call(
         *("run", f"{TARGETS}:fails_with_a_secret", "--json", "report.json"),
@@ -126,6 +136,8 @@ def test_a_flag_wins_over_the_environment_over_env_over_the_target(call, tmp_pat
     assert ran("--ticks", 1) == (1, 7)
     assert ran("--ticks", 1, env={"WORKERMANAGER_SEED": "2"}) == (2, 7)
     assert ran("--execs-per-tick", "1,1", "--seed", 3, env={"WORKERMANAGER_SEED": "2"}) == (3, 2)
+    assert ran("--execs-per-tick", "1,1", env={"WORKERMANAGER_TICKS": "5"}) == (1, 2)
+    assert ran("--execs-per-tick", 4) == (1, 8)  # on each of the target's two ticks
     assert (
         call("run", f"{TARGETS}:tells_the_environment", "--ticks", 1, "--quiet").stdout
         == "hi\n" * 7
@@ -162,6 +174,17 @@ def run_on_a_terminal(command, **options):
                 shown += chunk
         os.close(ours)
         return process.wait(), shown.decode()
+
+
+def test_what_steps_print_to_a_file_goes_there_beside_a_live_table(tmp_path, environment):
+    shell = f"{sys.executable} -m workermanager run {TARGETS}:says --set greeting=hi --ticks 5 >out"
+    code, _ = run_on_a_terminal(
+        ["sh", "-c", shell + " --tick-duration 100ms"],
+        cwd=tmp_path,
+        env={**environment, "TERM": "xterm-256color"},
+    )
+    assert code == 0
+    assert (tmp_path / "out").read_text().count("'hi' str") == 5
 
 
 @pytest.mark.parametrize("settings", [{}, {"NO_COLOR": "1"}])

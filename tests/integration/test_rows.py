@@ -87,8 +87,13 @@ def test_a_bad_row_fails_only_its_exec_and_takes_its_other_rows_along(path):
 
 @pytest.mark.parametrize(
     "row",
-    [{"id": 1, "no_such_column": 1}, {"id": 1, "name": object()}, {"id": 1}],
-    ids=["unknown column", "unbindable value", "missing value"],
+    [
+        {"id": 1, "no_such_column": 1},
+        {"id": 1, "name": "x", "nmae": "misspelt"},
+        {"id": 1, "name": object()},
+        {"id": 1},
+    ],
+    ids=["unknown column", "one column too many", "unbindable value", "missing value"],
 )
 def test_rows_that_no_database_could_take_fail_their_exec_too(row, path):
     def step(ctx, params):
@@ -96,6 +101,64 @@ def test_rows_that_no_database_could_take_fail_their_exec_too(row, path):
 
     report = write(step, path, 10).run()
     assert (report.counts["ok"], report.counts["failed"]) == (9, 1)
+
+
+def test_rows_of_an_exec_may_refer_to_each_other_in_any_order_they_were_inserted(path):
+    def step(ctx, params):
+        ctx.insert(parents, {"id": 1, "name": "one"})
+        ctx.insert(a_table, {"id": 1})
+        ctx.insert(b_table, {"id": 1, "a_id": 1})
+        ctx.insert(a_table, {"id": 2, "b_id": 1})
+
+    tables = MetaData()
+    a_table = Table(
+        "a",
+        tables,
+        Column("id", Integer, primary_key=True),
+        Column("b_id", ForeignKey("b.id")),
+    )
+    b_table = Table(
+        "b",
+        tables,
+        Column("id", Integer, primary_key=True),
+        Column("a_id", ForeignKey("a.id", use_alter=True)),
+    )
+    parents.to_metadata(tables)
+    assert write(step, path, 1, schema=tables).run().counts["ok"] == 1
+
+
+def test_a_dict_may_be_used_again_after_the_insert(path):
+    def step(ctx, params):
+        row = {}
+        for number in range(3):
+            row["id"], row["name"] = number, f"p{number}"
+            ctx.insert(parents, row)
+
+    assert write(step, path, 1).run().rows == {"parents": 3}
+    assert read(path, "SELECT id FROM parents ORDER BY id") == [(0,), (1,), (2,)]
+
+
+def test_what_is_no_table_fails_the_exec(path):
+    report = write(lambda ctx, params: ctx.insert("parents", {"id": 1}), path, 1).run()
+    assert "wanted a SQLAlchemy table, found str" in report.errors[0].example
+
+
+def test_a_nested_run_brings_its_own_tables_and_they_are_read_back(path):
+    def outer(ctx, params):
+        ctx.insert(parents, {"id": 1, "name": "one"})
+        return nested
+
+    def nested(ctx, params):
+        Worker(own, schema=own_schema).run()
+
+    def own(ctx, params):
+        ctx.insert(own_table, {"id": 1})
+
+    own_schema = MetaData()
+    own_table = Table("own", own_schema, Column("id", Integer, primary_key=True))
+    run = write(outer, path, 1).start()
+    report = run.finish(read_back=True)
+    assert report.rows == run.rows_in_database == {"own": 1, "parents": 1}
 
 
 def test_a_failed_exec_writes_nothing(path):

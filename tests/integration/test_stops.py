@@ -1,10 +1,12 @@
 """However a run is stopped, it ends, and its accounts are made."""
 
+import sqlite3
 import threading
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table
 
-from workermanager import Cancelled, Worker
+from workermanager import Cancelled, InvalidConfig, Worker
 
 
 def endless(step, **settings):
@@ -174,3 +176,71 @@ def test_a_nested_run_stops_with_the_run_around_it():
     assert nested == ["cancelled"]
     assert report.counts["ok"] == 0
     assert adds_up(report)
+
+
+def test_everyone_who_waits_comes_back(calls):
+    run = Worker(calls, execs_per_tick=[20, 20], tick_duration="20ms").start()
+    waiters = [threading.Thread(target=run.wait) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+    for waiter in waiters:
+        waiter.join(30)
+        assert not waiter.is_alive()
+    run.finish()
+
+
+def test_stop_now_ends_a_chain_between_its_links():
+    entered, leave = threading.Event(), threading.Event()
+    links = []
+
+    def link(ctx, params):
+        links.append(ctx.path)
+        entered.set()
+        assert leave.wait(30)
+        return link
+
+    run = Worker([link, link], threads=1).start()
+    assert entered.wait(30)
+    run.stop(now=True)
+    leave.set()
+    assert run.finish().counts["interrupted"] == 1
+    assert len(links) == 1
+
+
+def test_what_a_callback_raises_to_leave_surfaces_too(calls):
+    def callback(ctx, params):
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        Worker(calls, callback=callback).run()
+
+
+def test_a_run_starts_once_and_is_finished_once(calls):
+    heard = []
+    run = Worker(calls, callback=lambda ctx, params: heard.append(ctx.n)).start()
+    with pytest.raises(InvalidConfig, match="a Run runs once"):
+        run.start()
+    assert run.finish() is run.finish()
+    assert heard == [0]
+
+
+def test_the_rows_of_an_exec_left_behind_are_not_written(tmp_path):
+    entered, leave = threading.Event(), threading.Event()
+    table = Table("t", MetaData(), Column("id", Integer, primary_key=True))
+
+    def deaf(ctx, params):
+        entered.set()
+        leave.wait(60)
+        ctx.insert(table, {"id": 1})
+
+    database = f"sqlite:///{tmp_path / 'late.db'}"
+    run = Worker(deaf, database=database, schema=table.metadata).start()
+    assert entered.wait(30)
+    run.stop(now=True)
+    report = run.finish()
+    assert (report.counts["interrupted"], report.rows) == (1, {})
+    leave.set()
+    run._pool.join()
+    connection = sqlite3.connect(tmp_path / "late.db")
+    assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    connection.close()

@@ -188,6 +188,10 @@ def test_a_value_no_chain_can_follow_fails_the_exec():
         ({"overrun": "panic"}, "'panic' is unknown"),
         ({"threads": 0}, "threads: 0"),
         ({"callback": "x"}, "not a step"),
+        ({"overrun": None}, "overrun: None"),
+        ({"epoch": "2020"}, "epoch: '2020'"),
+        ({"seed": 1.5}, "seed: 1.5"),
+        ({"on_result": "x"}, "on_result: 'x'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_run(settings, message, calls):
@@ -195,6 +199,24 @@ def test_what_cannot_work_is_refused_before_the_run(settings, message, calls):
         Worker(calls, **settings)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_errors_and_figures_call_a_step_by_the_same_name():
+    def fails(ctx, params):
+        raise ValueError
+
+    def callback(ctx, params):
+        raise ValueError
+
+    report = now_all([Step(lambda ctx, params: None, "GET /a/1"), Step(fails, "GET /a/1")], 1).run()
+    assert list(report.steps) == ["GET /a/1", "GET /a/1#2"]
+    assert report.errors[0].step == "GET /a/1#2"
+    report = now_all(callback, 1, callback=callback).run()
+    assert (
+        {kind.step for kind in report.errors}
+        == set(report.steps)
+        == {"callback", "callback/callback"}
+    )
 
 
 def test_retries_start_from_the_same_params_and_draws():

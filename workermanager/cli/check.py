@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(
     target: str,
-    env_file: Path,
+    env_file: Path | None,
     assignments: tuple[str, ...],
     *,
     as_json: bool,

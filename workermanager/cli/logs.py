@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from workermanager.redaction import redact
+from workermanager.redaction import hide, redact
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -27,11 +28,12 @@ class Logs:
     def __init__(self, level: str, log_format: str) -> None:
         self.level = level
         self.write = _to_stderr
+        self._is_text = log_format == "text"
         logger.remove()
         logger.add(
             self._sink,
             level=0,
-            format=_as_text if log_format == "text" else _as_json,
+            format=_as_text if self._is_text else _as_json,
             filter=self._passes,
             diagnose=False,  # it would print the values of variables, passwords among them
             backtrace=False,
@@ -42,7 +44,7 @@ class Logs:
         return record["level"].no >= _LEVELS[self.level]
 
     def _sink(self, message: Message) -> None:
-        self.write(redact(str(message)))
+        self.write(redact(str(message)) if self._is_text else str(message))
 
 
 def _to_stderr(text: str) -> None:
@@ -57,13 +59,15 @@ def _as_text(record: Record) -> str:
 
 
 def _as_json(record: Record) -> str:
-    bound: dict[str, Any] = {key: str(value) for key, value in record["extra"].items()}
-    document = {
+    document: dict[str, Any] = {
+        **{key: hide(key, str(value)) for key, value in record["extra"].items()},
         "time": record["time"].isoformat(),
         "level": record["level"].name.lower(),
-        "message": record["message"],
-        **bound,
+        "message": redact(record["message"]),
     }
+    if (error := record["exception"]) is not None:
+        trace = format_exception(error.type, error.value, error.traceback)
+        document["exception"] = redact("".join(trace))
     record["extra"]["json"] = json.dumps(document)
     return "{extra[json]}\n"
 

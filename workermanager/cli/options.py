@@ -23,7 +23,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _FLAGS = (
     ("execs_per_tick", "K | K,K,…", "Execs on every tick, or a list with one number for each."),
-    ("ticks", "N", "How many ticks; without it, a single number of execs goes on for ever."),
+    ("ticks", "N", "How many ticks; without it the target's, or else no end."),
     ("tick_duration", "TIME", "How long a tick is: 500ms, 1s, 1m30s; 0 makes all due at once."),
     ("spread", "KIND", "even over the tick, burst at its start, or poisson."),
     ("overrun", "POLICY", "When no thread is free: queue, drop, or late:500ms (wait, but expire)."),
@@ -78,10 +78,9 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     command = click.option(
         "--env-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=Path(".env"),
-        show_default=True,
-        help="Settings below the environment, read again at tick boundaries.",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        metavar="FILE",
+        help="Settings below the environment (.env), read again at tick boundaries.",
     )(command)
     return click.argument("target", metavar="TARGET")(command)
 
@@ -94,7 +93,7 @@ def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load(
-    target: str, env_file: Path, assignments: tuple[str, ...], flags: dict[str, Any]
+    target: str, env_file: Path | None, assignments: tuple[str, ...], flags: dict[str, Any]
 ) -> tuple[Worker, Config]:
     """The Worker to run: flags over the environment over ``.env`` over what the target declares.
 
@@ -102,6 +101,7 @@ def load(
         InvalidConfig: the environment or the target will not do.
         click.UsageError: a --set is no assignment.
     """
+    env_file = env_file or Path(".env")
     config = Config.load(Environment(env_file).values)
     try:
         params = parse_params(assignments)
@@ -113,5 +113,7 @@ def load(
         if field.name not in ("log_level", "log_format")
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    settings |= {name: value for name, value in flags.items() if value is not None}
-    return load_worker(target, {**settings, "env_file": env_file}, params), config
+    flags = {name: value for name, value in flags.items() if value is not None}
+    if isinstance(flags.get("execs_per_tick"), tuple):
+        settings.pop("ticks", None)  # a list says itself how many ticks there are
+    return load_worker(target, {**settings, **flags, "env_file": env_file}, params), config

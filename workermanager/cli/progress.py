@@ -75,7 +75,12 @@ class Live(Silence):
 
         self._rate = _Rate()
         self._console = Console(stderr=True, highlight=False)
-        self._live = RichLive(console=self._console, auto_refresh=False, transient=True)
+        self._live = RichLive(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # what steps print to a file belongs there
+        )
 
     def __enter__(self) -> Self:
         """Take over the terminal's last lines."""
@@ -116,7 +121,7 @@ class Live(Silence):
             p50, p99, largest = getattr(figures, name).percentiles(50, 99, 100)
             table.add_row(name, f"p50 {_time(p50)}  p99 {_time(p99)}  max {_time(largest)}")
         if figures.rows:
-            rows = "  ".join(f"{table} {count:,}" for table, count in figures.rows.items())
+            rows = "  ".join(f"{_plain(name)} {count:,}" for name, count in figures.rows.items())
             table.add_row("rows", rows)
         for kind in figures.errors[:3]:
             table.add_row(
@@ -179,4 +184,6 @@ def _time(nanoseconds: float) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    from rich.markup import escape  # noqa: PLC0415 - only where there is a terminal
+
+    return escape(text)

@@ -36,7 +36,7 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 def command(
     target: str,
-    env_file: Path,
+    env_file: Path | None,
     assignments: tuple[str, ...],
     json_path: str | None,
     log_level: str | None,
@@ -59,11 +59,7 @@ def command(
     worker, config = load(target, env_file, assignments, flags)
     sink = _JsonSink(json_path)
     logs = Logs(log_level or config.log_level or "info", log_format or config.log_format or "text")
-    try:
-        run = worker.start()
-    except BaseException:
-        sink.discard()
-        raise
+    run = worker.start()
     _stop_on_signals(run)
     progress = _choose_progress(quiet=quiet)
     with progress:
@@ -129,20 +125,19 @@ class _JsonSink:
     def __init__(self, path: str | None) -> None:
         self._path = None if path in (None, "-") else Path(str(path))
         self._to_stdout = path == "-"
-        self._draft: Path | None = None
-        if self._path is not None and (not self._path.exists() or self._path.is_file()):
-            self._draft = self._make_draft(self._path)
-        elif self._path is not None and self._path.is_dir():
+        if self._path is not None and self._path.is_dir():
             raise click.UsageError(f"--json {self._path}: is a directory")
+        if self._path is not None and self._is_plain(self._path):
+            try:
+                _make_draft(self._path).unlink()
+            except OSError as error:
+                message = f"--json {path}: cannot be written: {error.strerror}"
+                raise click.UsageError(message) from None
 
     @staticmethod
-    def _make_draft(path: Path) -> Path:
-        try:
-            handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        except OSError as error:
-            raise click.UsageError(f"--json {path}: cannot be written: {error.strerror}") from None
-        os.close(handle)
-        return Path(draft)
+    def _is_plain(path: Path) -> bool:
+        """True for a file, or what will be one; a device or a pipe is written to as it is."""
+        return path.is_file() or not path.exists()
 
     def save(self, report: Report) -> bool:
         """Write the report; False, with a line on standard error, if that failed after all."""
@@ -152,20 +147,29 @@ class _JsonSink:
         if self._path is None:
             return True
         try:
-            report.save(self._draft or self._path)
-            if self._draft is not None:
-                self._draft.chmod(0o666 & ~_umask())
-                self._draft.replace(self._path)
+            self._save(report, self._path)
         except OSError as error:
             click.echo(f"workermanager: --json {self._path}: not saved: {error.strerror}", err=True)
-            self.discard()
             return False
         return True
 
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        if self._draft is not None:
-            self._draft.unlink(missing_ok=True)
+    def _save(self, report: Report, path: Path) -> None:
+        if not self._is_plain(path):
+            report.save(path)
+            return
+        draft = _make_draft(path)
+        try:
+            report.save(draft)
+            draft.chmod(0o666 & ~_umask())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _make_draft(path: Path) -> Path:
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    return Path(draft)
 
 
 def _umask() -> int:

@@ -46,9 +46,17 @@ def load_worker(target: str, settings: Mapping[str, Any], params: Mapping[str, A
             **settings,
             "instrumentation": replace(instrumentation, task_arguments=arguments),
         }
-    if "execs_per_tick" in settings and not isinstance(settings["execs_per_tick"], int):
-        settings = {"ticks": None, **settings}  # a list says itself how many ticks there are
+    if "execs_per_tick" in settings and "ticks" not in settings:
+        settings = {**settings, "ticks": _ticks_for(settings["execs_per_tick"], worker)}
     return replace(worker, **settings)
+
+
+def _ticks_for(execs: int | tuple[int, ...], worker: Worker) -> int | None:
+    """The target's number of ticks for a number of execs; a list says itself how many there are."""
+    if not isinstance(execs, int):
+        return None
+    own = worker.execs_per_tick
+    return worker.ticks if own is None or isinstance(own, int) else len(own)
 
 
 def parse_params(assignments: Iterable[str]) -> dict[str, Any]:
@@ -77,6 +85,8 @@ def _import(place: str, target: str) -> ModuleType:
         found = importlib.util.find_spec(place)
     except (ImportError, ValueError) as error:
         raise InvalidConfig(f"target {target!r}: no module {place!r} ({error})") from None
+    except (Exception, SystemExit) as error:
+        raise _broken(error, target) from error
     if found is None:
         raise InvalidConfig(f"target {target!r}: no module {place!r}")
     return _execute(lambda: importlib.import_module(place), target)
@@ -106,10 +116,14 @@ def _execute(load: Callable[[], T], target: str) -> T:
         return load()
     except InvalidConfig:
         raise
-    except Exception as error:
-        frame = extract_tb(error.__traceback__)[-1]
-        place = f" ({frame.filename}:{frame.lineno})" if Path(frame.filename).exists() else ""
-        raise InvalidConfig(f"target {target!r}: {type(error).__name__}: {error}{place}") from error
+    except (Exception, SystemExit) as error:
+        raise _broken(error, target) from error
+
+
+def _broken(error: BaseException, target: str) -> InvalidConfig:
+    frame = extract_tb(error.__traceback__)[-1]
+    place = f" ({frame.filename}:{frame.lineno})" if Path(frame.filename).exists() else ""
+    return InvalidConfig(f"target {target!r}: {type(error).__name__}: {error}{place}")
 
 
 def _look_up(module: ModuleType, name: str, target: str) -> object:
