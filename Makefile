@@ -29,7 +29,7 @@ check: setup ## Format, lint, types, layers
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo | tail -n 3
+	@layers=$$($(BIN)/lint-imports --no-logo) || { echo "$$layers"; exit 1; }
 
 format: setup ## Format, and mend what the linter can mend
 	@$(BIN)/ruff format --quiet .

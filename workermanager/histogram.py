@@ -21,7 +21,7 @@ _SHIFT: Final = 64  # also the number of buckets in each power of two
 
 
 class Histogram:
-    """Counts of durations in nanoseconds. One thread records; any thread may read a `copy`.
+    """Counts of durations in nanoseconds. One thread records; any may `merge` it meanwhile.
 
     Recording costs about 0.1 µs. Memory grows with the largest value seen: 13 KB for a second,
     21 KB for an hour.
@@ -41,12 +41,6 @@ class Histogram:
         except IndexError:
             self.counts.extend([0] * (((power + 2) << 6) - len(self.counts)))
             self.counts[(power << 6) + (value >> power)] += 1
-
-    def copy(self) -> Histogram:
-        """What was recorded until now; safe while another thread records."""
-        clone = Histogram()
-        clone.counts = self.counts.copy()
-        return clone
 
     def merge(self, others: Iterable[Histogram]) -> Histogram:
         """Add what the others recorded, exactly as if it had been recorded here; gives itself."""

@@ -91,11 +91,6 @@ class Recorder:
         else:
             self.errors[key] = ErrorFigures(*key, count=1, example=one_line(text))
 
-    @property
-    def finished(self) -> int:
-        """Execs this thread brought to an end."""
-        return self.ok + self.failed + self.expired + self.interrupted
-
 
 @dataclass(slots=True)
 class Figures:

@@ -32,7 +32,8 @@ Rows: TypeAlias = "Sequence[tuple[Any, Mapping[str, Any]]]"
 
 _MOST_PER_COMMIT: Final = 500
 _MOST_WAITING: Final = 1_000
-_BUSY_TIMEOUT_S: Final = 60
+_OPEN_TIMEOUT_S: Final = 5  # for a database that another program keeps locked
+_BUSY_TIMEOUT_MS: Final = 60_000
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "cockroachdb": "cockroachdb+psycopg"}
 # Primary codes that no other grouping of the same rows can get around (sqlite.org/rescode.html).
 _SQLITE_WHOLE: Final = frozenset({5, 6, 8, 10, 11, 13, 14, 26})
@@ -265,7 +266,7 @@ def _engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
-        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+        connect_args={"timeout": _OPEN_TIMEOUT_S, "check_same_thread": False},
         **({"poolclass": StaticPool} if in_memory else {}),
     )
     event.listen(engine, "connect", _set_up_sqlite)
@@ -277,6 +278,7 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver's deferred BEGIN deadlocks; see _begin_immediate
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -112,12 +112,6 @@ def test_a_kind_seen_before_the_hundredth_is_still_counted_as_itself():
     assert recorder.errors["step 7", "ValueError"].count == 2
 
 
-def test_finished_is_every_exec_that_came_to_an_end():
-    recorder = Recorder()
-    recorder.ok, recorder.failed, recorder.expired, recorder.interrupted = 1, 20, 300, 4_000
-    assert recorder.finished == 4_321
-
-
 # Merging
 
 

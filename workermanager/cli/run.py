@@ -32,7 +32,12 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.command("run")
 @plan_options
 @log_options
-@click.option("--json", "json_path", metavar="PATH", help="Save the JSON report; - prints it.")
+@click.option(
+    "--json",
+    "json_path",
+    metavar="PATH",
+    help="Save the JSON report; - prints it (after what steps print).",
+)
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 def command(
     target: str,
