@@ -165,6 +165,7 @@ class Run:
             late_ns=plan.overrun.limit_ns if plan.overrun.kind == "late" else None,
             on_result=plan.on_result,
             on_failure=self._failures.note,
+            stop=self.stop,
         )
 
     def _open_landings(self) -> Landings | None:

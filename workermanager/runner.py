@@ -31,7 +31,7 @@ class Job:
 
     ``now`` is the monotonic clock in nanoseconds, ``began`` its reading at the run's start.
     ``land`` hands an exec with rows to the writer. ``late_ns`` is the overrun limit, if any.
-    ``on_failure`` hears of every failed exec.
+    ``on_failure`` hears of every failed exec; ``stop`` ends the run, as a first signal does.
     """
 
     context: RunContext
@@ -45,6 +45,7 @@ class Job:
     late_ns: int | None
     on_result: Callable[[Result], None] | None
     on_failure: Callable[[Recorder, Exec, WorkerManagerError], None]
+    stop: Callable[[], None]
 
     def result(
         self, landing: Landing, outcome: Outcome, error: Exception | None, ended: int
@@ -121,8 +122,6 @@ class Runner:
                     continue
                 run(n)
                 done += 1
-                if self.stopper is not None:
-                    handoff.close()
             most = max(1, _AIM_NS * done // (now() - begun + 1))
 
     def _run(self, n: int) -> None:
@@ -148,6 +147,7 @@ class Runner:
             self.recorder.interrupted += 1
             if not isinstance(stopper, Cancelled):
                 self.stopper = stopper
+                self._job.stop()
         else:
             self._succeed(ctx, params, due, started, ended)
         self.current = None

@@ -117,6 +117,15 @@ def test_a_step_that_wants_out_stops_the_run_and_surfaces_in_the_caller(exit_):
     assert "1 interrupted" in out.value.__notes__[0] or "interrupted" in out.value.__notes__[0]
 
 
+def test_a_stopped_run_does_not_go_on_to_its_callback(calls):
+    def step(ctx, params):
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        endless(step, callback=calls).run()
+    assert not calls.seen
+
+
 def test_the_report_of_such_a_run_is_there_and_adds_up():
     def step(ctx, params):
         if ctx.n == 3:
