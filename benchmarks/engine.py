@@ -65,23 +65,22 @@ def in_threads(threads):
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-def candidates(scale: int) -> list[Candidate]:
-    """``scale`` is what the numbers of execs are divided by; each takes about half a second."""
-    few, many = 50_000 // scale, 200_000 // scale
+def candidates() -> list[Candidate]:
+    """Each with as many execs as take about half a second."""
     return [
-        Candidate("bare loop, 1 thread", bare_loop, (1_000_000 // scale,)),
-        *(Candidate(f"ours, {in_threads(t)}", ours, (many, t)) for t in (1, 8, 16, 64)),
-        *(Candidate(f"submit, {in_threads(t)}", submit, (few, t)) for t in (1, 8, 16, 64)),
-        Candidate("asyncio gather", asyncio_gather, (few,)),
-        Candidate("APScheduler 3, run now", engine_peers.apscheduler_run_now, (4_000 // scale,)),
-        Candidate("dramatiq, stub, pipeline", engine_peers.dramatiq_pipeline, (4_000 // scale,)),
-        Candidate("huey, memory, pipeline", engine_peers.huey_pipeline, (4_000 // scale,)),
-        Candidate("Celery, memory, chain", engine_peers.celery_chain, (1_000 // scale,)),
+        Candidate("bare loop, 1 thread", bare_loop, (1_000_000,)),
+        *(Candidate(f"ours, {in_threads(t)}", ours, (200_000, t)) for t in (1, 8, 16, 64)),
+        *(Candidate(f"submit, {in_threads(t)}", submit, (50_000, t)) for t in (1, 8, 16, 64)),
+        Candidate("asyncio gather", asyncio_gather, (50_000,)),
+        Candidate("APScheduler 3, run now", engine_peers.apscheduler_run_now, (4_000,)),
+        Candidate("dramatiq, stub, pipeline", engine_peers.dramatiq_pipeline, (4_000,)),
+        Candidate("huey, memory, pipeline", engine_peers.huey_pipeline, (4_000,)),
+        Candidate("Celery, memory, chain", engine_peers.celery_chain, (1_000,)),
     ]
 
 
 def run(rounds: int | None, *, quick: bool) -> list[Measured]:
-    results = compare(candidates(scale=2 if quick else 1), rounds or (2 if quick else 5))
+    results = compare(candidates(), rounds or (2 if quick else 5))
     by_name = {one.name: one for one in results}
     baseline = by_name["submit, 16 threads"]
     print_table(

@@ -122,7 +122,7 @@ def beside_stock_faker(tick, threads, ticks):
 
 
 def run(rounds: int | None, *, quick: bool) -> list[Measured]:
-    rounds, ticks = rounds or (1 if quick else 4), 20 if quick else 30
+    rounds, ticks = rounds or (1 if quick else 4), 15 if quick else 30
     results = []
     for execs, spread in LOADS:
         found = compare(below_saturation(execs, spread, ticks), rounds)
