@@ -17,6 +17,7 @@ from workermanager.cli.options import load, log_options, plan_options
 from workermanager.cli.progress import Lines, Live, Silence
 from workermanager.cli.summary import show
 from workermanager.config import PREFIX, parse_setting
+from workermanager.durations import format_duration
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -65,7 +66,7 @@ def command(
     sink = _JsonSink(json_path)
     logs = Logs(log_level or config.log_level or "info", log_format or config.log_format or "text")
     run = worker.start()
-    _stop_on_signals(run)
+    _stop_on_signals(run, quiet=quiet)
     progress = _choose_progress(quiet=quiet)
     with progress:
         logs.write = progress.write
@@ -93,9 +94,16 @@ def _exit_code(run: Run, report: Report, *, is_saved: bool) -> int:
     return report.exit_code if is_saved else report.exit_code or 1
 
 
-def _stop_on_signals(run: Run) -> None:
+def _stop_on_signals(run: Run, *, quiet: bool) -> None:
+    grace = format_duration(run.plan.grace_ns)
+    line = f"stopping: running execs may go on for {grace}; once more stops now\n"
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        run.stop(now=run.is_stopping)
+        is_first = not run.is_stopping
+        run.stop(now=not is_first)
+        if is_first and not quiet:
+            with suppress(OSError):  # not through the log: its lock may be held just now
+                os.write(2, line.encode())
 
     for number in _STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word stands
