@@ -160,7 +160,7 @@ def _count(name: str, count: int) -> str:
 
 
 def _title(run: Run, figures: Figures) -> str:
-    state = "stopping" if run.is_stopping else "running"
+    state = "stopping (once more stops now)" if run.is_stopping else "running"
     return f"[bold]{_plain(run.plan.name)}[/bold] {state} {figures.elapsed_ns / 1e9:,.1f} s"
 
 

@@ -66,8 +66,8 @@ def command(
     sink = _JsonSink(json_path)
     logs = Logs(log_level or config.log_level or "info", log_format or config.log_format or "text")
     run = worker.start()
-    _stop_on_signals(run, quiet=quiet)
     progress = _choose_progress(quiet=quiet)
+    _stop_on_signals(run, says_so=isinstance(progress, Lines))
     with progress:
         logs.write = progress.write
         while not run.wait(progress.every_s):
@@ -94,14 +94,14 @@ def _exit_code(run: Run, report: Report, *, is_saved: bool) -> int:
     return report.exit_code if is_saved else report.exit_code or 1
 
 
-def _stop_on_signals(run: Run, *, quiet: bool) -> None:
+def _stop_on_signals(run: Run, *, says_so: bool) -> None:
     grace = format_duration(run.plan.grace_ns)
     line = f"stopping: running execs may go on for {grace}; once more stops now\n"
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         is_first = not run.is_stopping
         run.stop(now=not is_first)
-        if is_first and not quiet:
+        if is_first and says_so:
             with suppress(OSError):  # not through the log: its lock may be held just now
                 os.write(2, line.encode())
 
