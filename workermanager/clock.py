@@ -264,6 +264,8 @@ class Poisson(_Bent):
         return [*moments, start + length] if is_full else moments
 
     def _extend_to(self, block: int) -> None:
+        # Threads need no lock here: whoever hands out arrivals asks `due_by` first, under its own,
+        # so every block that is asked for later has its start already.
         while len(self._starts) <= block:
             last = len(self._starts) - 1
             self._starts.append(self._starts[last] + self._length(last, _BLOCK))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import deque
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from workermanager.durations import format_duration
@@ -28,12 +27,7 @@ class Silence:
         """Begin."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """End."""
 
     def show(self, run: Run) -> None:
@@ -87,12 +81,7 @@ class Live(Silence):
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Give them back."""
         self._live.stop()
 
