@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_TESTS := $(VENV)/.ready-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test faults check format bench lock clean
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,13 +18,20 @@ $(READY): requirements.lock pyproject.toml infra/setup.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh infra/setup.sh
 	@touch $@
 
+$(READY_TESTS): $(READY)
+	@sh infra/setup.sh tests
+	@touch $@
+
 demo: setup ## Seed fake companies and users into demo/companies.db, tick by tick
 	@mkdir -p demo
 	@$(BIN)/workermanager run examples/load_runner.py:worker \
 		--database sqlite:///demo/companies.db --json demo/report.json
 
-test: setup ## Run the tests
+test: $(READY_TESTS) ## Run the tests
 	@$(BIN)/python -m pytest -q
+
+faults: $(READY_TESTS) ## The long version of the fault tests
+	@WORKERMANAGER_TEST_FAULTS=long $(BIN)/python -m pytest -q tests/faults
 
 check: setup ## Format, lint, types, layers
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: make format"; exit 1; }

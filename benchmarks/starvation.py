@@ -9,7 +9,7 @@ from benchmarks.clock_thread import run_clock_thread
 from benchmarks.fakes import build_with_ctx, build_with_stock_faker, stock_faker
 from benchmarks.harness import Candidate, Measured, compare, print_table
 from benchmarks.lateness import FIGURES, lateness
-from instrumentation.execution import make_faker
+from instrumentation.fakes import make_faker
 from workermanager import Worker
 
 THREADS = 16

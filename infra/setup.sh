@@ -1,13 +1,18 @@
 #!/bin/sh
-# Makes $VENV with every package that requirements.lock pins. Quiet, and safe to run again.
+# Makes $VENV with every package that requirements.lock pins. With the argument "tests" it sees to
+# PostgreSQL's programs instead: tests start servers of their own. Quiet, and safe to run again.
 set -eu
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}"
 
+may_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
+}
+
 need() { # need WHAT PACKAGE...: install Debian packages if we may, else say which
     what=$1
     shift
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    if may_install; then
         apt-get -qq update >/dev/null
         DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
     else
@@ -15,6 +20,26 @@ need() { # need WHAT PACKAGE...: install Debian packages if we may, else say whi
         exit 1
     fi
 }
+
+has_postgres() {
+    command -v postgres >/dev/null && return
+    for binary in "$(pg_config --bindir 2>/dev/null)/postgres" /usr/lib/postgresql/*/bin/postgres; do
+        [ -x "$binary" ] && return
+    done
+    return 1
+}
+
+if [ "${1-}" = tests ]; then
+    has_postgres && exit
+    if may_install; then # without the server that Debian would set up and start along with it
+        no_server=/etc/postgresql-common/createcluster.d/workermanager.conf
+        mkdir -p "${no_server%/*}"
+        trap 'rm -f "$no_server"' EXIT
+        echo "create_main_cluster = false" >"$no_server"
+    fi
+    need "PostgreSQL" postgresql
+    exit
+fi
 
 command -v "$PYTHON" >/dev/null || need "Python" python3 python3-venv
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {

@@ -1,31 +1,31 @@
-"""One execution of a chain: who it is, what it may draw from, and how it ended.
-
-The only file that draws randomness. Everything random is derived from (run seed, n, step path),
-so an exec gives the same values on any thread, in any order, and on every attempt.
-"""
+"""One execution of a chain: who it is, what it may draw from, and how it ended."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from hashlib import blake2b
-from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from instrumentation.draws import Draws
 from instrumentation.errors import Cancelled, InvalidConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from random import Random
+    from uuid import UUID
 
     from faker import Faker
     from loguru import Logger
 
+    from instrumentation.fakes import Pools
     from instrumentation.params import TaskParams
 
-__all__ = ["Exec", "Outcome", "Result", "RunContext", "derive_seed", "make_faker", "seeded_random"]
+__all__ = ["Exec", "Outcome", "Result", "RunContext", "Transact"]
+
+T = TypeVar("T")
+
+_POOL_SIZE = 4_096
 
 
 class Outcome(StrEnum):
@@ -47,13 +47,22 @@ class NamedTable(Protocol):
         ...
 
 
+class Transact(Protocol):
+    """What ``ctx.transact`` calls: the engine's transactions, retried whole."""
+
+    def __call__(self, path: str, work: Callable[[Any], T], isolation: str | None, /) -> T:
+        """Run ``work`` with a connection, in a transaction of its own, until it is committed."""
+        ...
+
+
 @dataclass(slots=True)
 class RunContext:
     """What every exec of a run shares; a step sees it as ``ctx.run``.
 
     ``env`` is the environment with ``.env`` below it, read anew at tick boundaries. ``epoch`` and
     ``planned_ns`` (the offset at which exec n is planned) make ``ctx.now``. ``sleep`` waits
-    for seconds unless the run is stopped meanwhile. ``cancelled`` turns true on "stop now".
+    for seconds unless the run is stopped meanwhile. ``transact`` is None without a database.
+    ``pools`` are the run's tables of pooled values. ``cancelled`` turns true on "stop now".
     """
 
     id: str
@@ -63,9 +72,17 @@ class RunContext:
     planned_ns: Callable[[int], int]
     sleep: Callable[[float], None]
     started_at: datetime
-    has_database: bool = False
+    pools: Pools
+    transact: Transact | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cancelled: bool = False
+
+
+class Bookmark(NamedTuple):
+    """How much an exec had written and used up at some point, to go back to."""
+
+    rows: int
+    uniques: int
 
 
 class Exec:
@@ -77,7 +94,18 @@ class Exec:
     the chain since the exec began.
     """
 
-    __slots__ = ("_drawn", "attempt", "exec", "grown", "n", "path", "rows", "run", "tick")
+    __slots__ = (
+        "_drawn",
+        "_uniques",
+        "attempt",
+        "exec",
+        "grown",
+        "n",
+        "path",
+        "rows",
+        "run",
+        "tick",
+    )
 
     def __init__(self, run: RunContext, n: int, tick: int, exec_: int) -> None:
         self.run = run
@@ -88,7 +116,8 @@ class Exec:
         self.path = ""
         self.grown = 0
         self.rows: list[tuple[NamedTable, Mapping[str, Any]]] | None = None
-        self._drawn: _Drawn | None = None
+        self._drawn: Draws | None = None
+        self._uniques = 0
 
     @property
     def random(self) -> Random:
@@ -101,9 +130,33 @@ class Exec:
 
         Each thread keeps one and reseeds it (about 5 µs for each step that asks), so use it
         within the step and do not keep it. (It is a ``faker.generator.Generator``, typed as
-        ``Faker`` because that type knows the providers.)
+        ``Faker`` because that type knows the providers.) Providers whose values depend on the
+        clock, the process or the order of calls refuse, and say what to use.
         """
         return self._source().faker
+
+    def pooled(self, provider: str, *args: Any, of: int = _POOL_SIZE, **kwargs: Any) -> Any:
+        """One of ``of`` values that Faker made once for the run: ``ctx.pooled("company")``.
+
+        Ten to a hundred times as fast as ``ctx.faker.company()``, and as repeatable; the same
+        value comes again and again, and is shared, so do not change it. ``args`` and ``kwargs``
+        go to the provider.
+
+        Raises:
+            InvalidConfig: Faker has no such provider, or it refuses as in ``ctx.faker``.
+        """
+        return self._source().pick(self.run.pools.table(provider, of, args, kwargs))
+
+    def unique(self, text: str) -> str:
+        """The text made unique by run seed, n, and how many came before in this exec.
+
+        ``ctx.unique("bob@example.com")`` is ``bob.7-41-0@example.com``: a field with a unique
+        constraint that repeats at any thread count, where ``faker.unique`` depends on the order.
+        """
+        tag = f"{_base36(self.run.seed)}-{_base36(self.n)}-{self._uniques}"
+        self._uniques += 1
+        name, at, domain = text.partition("@")
+        return f"{name}.{tag}{at}{domain}"
 
     def uuid(self) -> UUID:
         """A version-4 UUID derived from the run's seed, n, the step, and how many came before."""
@@ -156,20 +209,62 @@ class Exec:
             InvalidConfig: the run has no database.
             TypeError: ``row`` is no mapping.
         """
-        if not self.run.has_database:
+        if self.run.transact is None:
             raise InvalidConfig("ctx.insert needs a database: Worker(database=…) or --database URL")
         if self.rows is None:
             self.rows = []
         self.rows.append((table, dict(row)))  # the caller may use its dict again
 
+    def transact(self, fn: Callable[[Any], T], *, isolation: str | None = None) -> T:
+        """Run ``fn(connection)`` in a transaction of its own, now, and give what it returns.
+
+        ``connection`` is a SQLAlchemy Connection out of a pool. After a conflict, a deadlock or a
+        lost connection ``fn`` runs again from its start, and draws the same values from its ctx.
+        It may also run again when a killed run is resumed, so rows that it inserts should take
+        their keys from ``ctx.uuid()`` and be inserted ``ON CONFLICT DO NOTHING``. ``isolation``
+        is the database's, such as ``"SERIALIZABLE"``.
+
+        Raises:
+            InvalidConfig: the run has no database.
+            Exception: whatever ``fn`` or the database raised and no retry could mend.
+        """
+        transact = self.run.transact
+        if transact is None:
+            raise InvalidConfig(
+                "ctx.transact needs a database: Worker(database=…) or --database URL"
+            )
+        path, drawn, bookmark = self.path, self._source(), self.bookmark()
+
+        def attempt(connection: Any) -> T:
+            self.rewind(bookmark)
+            return fn(connection)
+
+        drawn.transactions += 1
+        self.path = f"{path}/transact-{drawn.transactions}"
+        try:
+            return transact(path, attempt, isolation)
+        finally:
+            self.path, self._drawn = path, drawn
+
+    def bookmark(self) -> Bookmark:
+        """Where the exec stands, to `rewind` to."""
+        return Bookmark(len(self.rows or ()), self._uniques)
+
+    def rewind(self, bookmark: Bookmark) -> None:
+        """Forget what was written and drawn since the bookmark: the work is done again."""
+        self._drawn = None
+        self._uniques = bookmark.uniques
+        if self.rows is not None:
+            del self.rows[bookmark.rows :]
+
     def child_seed(self) -> int:
         """A seed for the next run that this step starts, so that nested runs repeat too."""
         return self._source().next_uuid().int >> 64
 
-    def _source(self) -> _Drawn:
+    def _source(self) -> Draws:
         drawn = self._drawn
         if drawn is None or drawn.path is not self.path or drawn.attempt != self.attempt:
-            drawn = self._drawn = _Drawn(self.run.seed, self.n, self.path, self.attempt)
+            drawn = self._drawn = Draws(self.run.seed, self.n, self.path, self.attempt)
         return drawn
 
 
@@ -206,63 +301,10 @@ class Result:
         return self.ended_ns - self.due_ns
 
 
-def derive_seed(*parts: object) -> int:
-    """A 64-bit seed for the purpose that ``parts`` name: blake2b of their text."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def seeded_random(*parts: object) -> Random:
-    """A generator for a purpose named by ``parts``; costs about 5 µs."""
-    return Random(derive_seed(*parts))  # noqa: S311 - fake data and jitter, no secrets
-
-
-class _Drawn:
-    """What one attempt of one step has drawn from so far; each source is seeded when asked for."""
-
-    __slots__ = ("_faker", "_random", "_uuids", "attempt", "n", "path", "seed")
-
-    def __init__(self, seed: int, n: int, path: str, attempt: int) -> None:
-        self.seed = seed
-        self.n = n
-        self.path = path
-        self.attempt = attempt
-        self._random: Random | None = None
-        self._faker: Faker | None = None
-        self._uuids = 0
-
-    @property
-    def random(self) -> Random:
-        if self._random is None:
-            self._random = seeded_random(self.seed, self.n, self.path, "random")
-        return self._random
-
-    @property
-    def faker(self) -> Faker:
-        if self._faker is None:
-            self._faker = _thread_faker()
-            self._faker.seed_instance(derive_seed(self.seed, self.n, self.path, "faker"))
-        return self._faker
-
-    def next_uuid(self) -> UUID:
-        text = f"{self.seed}/{self.n}/{self.path}/uuid/{self._uuids}"
-        self._uuids += 1
-        return UUID(bytes=blake2b(text.encode(), digest_size=16).digest(), version=4)
-
-
-_local = threading.local()
-
-
-def _thread_faker() -> Faker:
-    """This thread's Faker generator: one per thread, because a shared one draws in any order."""
-    faker: Faker | None = getattr(_local, "faker", None)
-    if faker is None:
-        faker = _local.faker = make_faker()
-    return faker
-
-
-def make_faker() -> Faker:
-    """A generator of its own: 120 ms for the first one in a process, then 1 ms."""
-    from faker import Faker  # noqa: PLC0415 - its import is most of those 120 ms
-
-    return Faker("en_US", use_weighting=False)["en_US"]
+def _base36(number: int) -> str:
+    """A whole number in few characters."""
+    digits, rest = "", abs(number)
+    while rest or not digits:
+        rest, digit = divmod(rest, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return f"m{digits}" if number < 0 else digits

@@ -4,6 +4,8 @@ import threading
 
 import pytest
 
+pytest_plugins = ["tests.kit.fixtures"]
+
 
 class Calls:
     """A step that notes every exec it sees; thread-safe, because list.append is."""

@@ -1,7 +1,8 @@
 """The accounting identity: every exec that was due is accounted for, once.
 
 At every moment ``due = running + queued + ok + failed + dropped + expired + interrupted``; in a
-closed account nothing runs or waits any more.
+closed account nothing runs or waits any more. What a resumed run skipped, because it was durable
+already, is not due.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "close", "is_cut"]
 
 _UNFINISHED: Final = ("running", "queued")
+_NOT_OUTCOMES: Final = ("due", "skipped")
 
 
 def close(counts: Mapping[str, int]) -> dict[str, int]:
@@ -44,7 +46,7 @@ def check(
     Raises:
         AccountingError: an exec is missing, or counted twice.
     """
-    accounted = sum(count for name, count in counts.items() if name != "due")
+    accounted = sum(count for name, count in counts.items() if name not in _NOT_OUTCOMES)
     if accounted != counts["due"]:
         raise AccountingError(
             f"{counts['due']} execs were due, {accounted} accounted for: {counts}"

@@ -12,10 +12,10 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from instrumentation.execution import seeded_random
+from instrumentation.seeds import seeded_random
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["SPREADS", "Arrivals", "Burst", "Poisson", "Spread", "Steady", "Varied", "arrivals"]
 
@@ -49,6 +49,13 @@ class Arrivals(Protocol):
         """How many arrivals are due at ``elapsed_ns`` or before: the inverse of `due_ns`."""
         ...
 
+    def slice(self, start: int, stop: int) -> Iterator[int]:
+        """The n of the arrivals at these places in line: the places themselves, unless resumed.
+
+        Threads may share the iterator; each n comes out of it once.
+        """
+        ...
+
     def place(self, n: int) -> tuple[int, int]:
         """The tick that arrival n is counted to, and its place in it, both from 0."""
         ...
@@ -70,7 +77,16 @@ class Layout(Arrivals, Protocol):
         ...
 
 
-class Steady:
+class _InOrder:
+    """Arrivals that stand in line in the order of their n, with none left out."""
+
+    __slots__ = ()
+
+    def slice(self, start: int, stop: int) -> Iterator[int]:
+        return iter(range(start, stop))
+
+
+class Steady(_InOrder):
     """The same number of execs on every tick, spread evenly; without ``ticks``, for ever."""
 
     __slots__ = ("execs", "tick_ns", "ticks", "total")
@@ -107,7 +123,7 @@ class Steady:
         return int(count * self.tick_ns / self.execs)
 
 
-class Varied:
+class Varied(_InOrder):
     """A number of execs for each tick (0 is a pause), spread evenly over their own tick."""
 
     __slots__ = ("_firsts", "execs", "tick_ns", "ticks", "total")
@@ -148,7 +164,7 @@ class Varied:
         return tick * self.tick_ns + int(into * self.tick_ns / self.execs[tick])
 
 
-class _Bent:
+class _Bent(_InOrder):
     """A layout whose execs come at other moments; ticks and places stay."""
 
     __slots__ = ("layout",)

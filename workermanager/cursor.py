@@ -101,13 +101,15 @@ class Cursor:
         first = self._next
         self._next += count
         self.taken += count
-        self._enter_ticks(first, self._next)
-        return iter(range(first, self._next))
+        if self.on_tick is not None:
+            self._enter_ticks(first, self._next)
+        return self.arrivals.slice(first, self._next)
 
-    def _enter_ticks(self, first: int, end: int) -> None:
+    def _enter_ticks(self, start: int, stop: int) -> None:
         """Tell ``on_tick`` of every tick whose first exec is handed out."""
-        if self.on_tick is None:
-            return
+        assert self.on_tick is not None  # noqa: S101 - for the type checker
+        handed_out = list(self.arrivals.slice(start, stop))
+        first, end = handed_out[0], handed_out[-1] + 1
         while self._next_tick_first < end:
             tick = self.arrivals.place(max(first, self._next_tick_first))[0]
             is_last = self.arrivals.ticks is not None and tick + 1 >= self.arrivals.ticks
@@ -118,15 +120,16 @@ class Cursor:
         """Keep as many of the newly due as there are idle threads; the rest has no room."""
         room = max(0, idle - len(self._kept))
         kept = min(room, due - self._next)
-        self._kept.extend(range(self._next, self._next + kept))
+        self._kept.extend(range(self._next, self._next + kept))  # places in line
         self.dropped += due - self._next - kept
         self._next = due
         if not self._kept:
             return None
         self.taken += 1
-        n = self._kept.popleft()
-        self._enter_ticks(n, n + 1)
-        return iter((n,))
+        place = self._kept.popleft()
+        if self.on_tick is not None:
+            self._enter_ticks(place, place + 1)
+        return self.arrivals.slice(place, place + 1)
 
     def _expire(self, elapsed_ns: int) -> None:
         """Count out, in one go, what is too late already."""
@@ -139,7 +142,7 @@ class Cursor:
         """When the next arrival is due; None when there are no more."""
         if self.closed_at is not None or self._next == self._end:
             return None
-        return self.arrivals.due_ns(self._next)
+        return self.arrivals.due_ns(next(self.arrivals.slice(self._next, self._next + 1)))
 
     @property
     def is_exhausted(self) -> bool:

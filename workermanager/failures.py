@@ -35,10 +35,8 @@ class Failures:
     def note(self, recorder: Recorder, ctx: Exec, error: WorkerManagerError) -> None:
         """Count a failure, and log it if it is the first of its kind."""
         cause = error.__cause__ or error
-        if isinstance(error, StepError):
-            step, kind, text = error.step, type(cause).__name__, str(cause)
-        else:  # the database's own words: SQLAlchemy's around them show the row
-            step, kind, text = COMMIT, type(getattr(cause, "orig", cause)).__name__, str(error)
+        step = error.step if isinstance(error, StepError) else COMMIT
+        kind, text = _words(cause if isinstance(error, StepError) else error, cause)
         recorder.error(step, kind, text)
         if (step, kind) in self._seen or len(self._seen) >= _MOST_KINDS:
             return
@@ -46,3 +44,12 @@ class Failures:
         log = ctx.log
         log.error("failed (first of its kind): {}: {}", kind, one_line(text))
         log.opt(exception=cause).debug("the traceback of that failure")
+
+
+def _words(told: BaseException, cause: BaseException) -> tuple[str, str]:
+    """The kind and the text of an error: the driver's own, because SQLAlchemy's show the row."""
+    driver_error = getattr(cause, "orig", None)
+    if driver_error is None:
+        return type(cause).__name__, str(told)
+    primary = getattr(getattr(driver_error, "diag", None), "message_primary", None)
+    return type(driver_error).__name__, primary or str(driver_error)

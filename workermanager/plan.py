@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
-from instrumentation.execution import derive_seed
+from instrumentation.seeds import derive_seed
 from workermanager.clock import SPREADS, Arrivals, Spread, arrivals
 from workermanager.cursor import Overrun
 from workermanager.durations import format_duration
 from workermanager.redaction import hide, redact
+from workermanager.remaining import Remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,11 +24,21 @@ if TYPE_CHECKING:
 
     from instrumentation.execution import Result
     from instrumentation.steps import Instrumentation, Link
+    from workermanager.spans import Spans
 
-__all__ = ["Plan", "check_execs", "check_seed", "check_spread", "check_threads", "plan_once"]
+__all__ = [
+    "Plan",
+    "check_execs",
+    "check_run_id",
+    "check_seed",
+    "check_spread",
+    "check_threads",
+    "plan_once",
+]
 
 MOST_THREADS: Final = 10_000
 DEFAULT_THREADS: Final = 16
+_RUN_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +61,8 @@ class Plan:
     epoch: datetime | None
     database: str | None
     schema: MetaData | None
+    has_ledger: bool
+    run_id: str | None
     env_file: Path | None
     callback: Instrumentation | None
     on_result: Callable[[Result], None] | None
@@ -57,6 +71,12 @@ class Plan:
     def name(self) -> str:
         """What the run is called in figures and logs."""
         return self.instrumentation.func_name
+
+    def without(self, done: Spans) -> Plan:
+        """The plan of what is left once some execs are durable."""
+        left = Remaining(self.arrivals, done)
+        threads = self.threads if left.total is None else max(1, min(self.threads, left.total))
+        return replace(self, arrivals=left, threads=threads)
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON-ready values: what ``workermanager check`` shows."""
@@ -154,6 +174,14 @@ def check_seed(seed: int) -> int:
     return seed
 
 
+def check_run_id(run_id: str | None) -> None:
+    """Raise InvalidConfig unless the id, if any, is one that a ledger and a shell can take."""
+    if run_id is not None and not _RUN_ID.fullmatch(str(run_id)):
+        raise InvalidConfig(
+            f"run_id: {run_id!r} must be 1 to 64 letters, digits, dots, dashes or underscores"
+        )
+
+
 def check_spread(spread: str) -> None:
     """Raise InvalidConfig unless the spread is one there is."""
     if spread not in SPREADS:
@@ -175,4 +203,5 @@ def plan_once(chain: Instrumentation, after: Plan, arguments: Mapping[str, Any])
         callback=None,
         on_result=None,
         env_file=None,
+        run_id=None,
     )

@@ -12,9 +12,11 @@ import msgspec
 from instrumentation.errors import InvalidConfig
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from instrumentation.execution import RunContext
     from workermanager.histogram import Histogram
-    from workermanager.telemetry import Figures
+    from workermanager.telemetry import DatabaseFigures, Figures
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "Report", "load_report"]
 
@@ -62,6 +64,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     duration_s: float
     outcome: RunOutcome
+    resumed: bool = False
 
 
 class StepReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +74,16 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     retried: int
     service: Durations
+
+
+class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database was asked to do; see `telemetry.DatabaseFigures`."""
+
+    transactions: int
+    commits: int
+    retries: dict[str, int]
+    halved: int
+    found: dict[str, int]
 
 
 class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +98,8 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to.
 
-    ``counts`` has ``due`` and every outcome, and adds up. ``response`` counts from when an exec
+    ``counts`` has ``due`` and every outcome, and adds up; ``skipped`` are execs of a resumed run
+    that were durable already, and not due again. ``response`` counts from when an exec
     was due (k6 and wrk count from when it started, which hides a stall), ``lag`` is how late execs
     started, ``service`` how long they ran. ``rows`` counts durable rows by table.
     """
@@ -99,6 +113,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, StepReport]
     rows: dict[str, int]
     errors: list[ErrorReport]
+    database: DatabaseReport | None = None
 
     @property
     def outcome(self) -> RunOutcome:
@@ -114,8 +129,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def accounting(self) -> str:
         """The accounting line: so many due = so many ok + failed + the other outcomes."""
-        outcomes = (f"{count:,} {name}" for name, count in self.counts.items() if name != "due")
-        return f"{self.counts['due']:,} due = {' + '.join(outcomes)}"
+        outcomes = (
+            f"{count:,} {name}"
+            for name, count in self.counts.items()
+            if name not in ("due", "skipped")
+        )
+        skipped = self.counts.get("skipped", 0)
+        suffix = f" ({skipped:,} skipped: durable already)" if skipped else ""
+        return f"{self.counts['due']:,} due = {' + '.join(outcomes)}{suffix}"
 
     def followed_by(self, callback: Report) -> Report:
         """This report with the callback's steps, rows and errors; its failure is the run's."""
@@ -169,22 +190,26 @@ def load_report(path: Path) -> Report:
 
 
 def make_report(
-    figures: Figures, context: RunContext, *, is_cut: bool, has_crashed: bool
+    figures: Figures, context: RunContext, *, is_cut: bool, is_broken: bool, is_resumed: bool
 ) -> Report:
-    """Turn the last figures of a run, its accounts closed, into its report."""
+    """Turn the last figures of a run, its accounts closed, into its report.
+
+    ``is_broken`` says that the run was ended by a crash or by its database.
+    """
     outcome: RunOutcome = "passed"
-    if is_cut and not has_crashed:
+    if is_cut and not is_broken:
         outcome = "interrupted"
-    elif figures.counts["failed"] or has_crashed:
+    elif figures.counts["failed"] or is_broken:
         outcome = "failed"
     return Report(
         run=RunFacts(
             id=context.id,
             name=context.name,
             seed=context.seed,
-            started_at=context.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            started_at=format_moment(context.started_at),
             duration_s=round(figures.elapsed_ns / 1e9, 3),
             outcome=outcome,
+            resumed=is_resumed,
         ),
         counts=figures.counts,
         response=Durations.of(figures.response),
@@ -204,7 +229,25 @@ def make_report(
             ErrorReport(step=kind.step, type=kind.type, count=kind.count, example=kind.example)
             for kind in figures.errors
         ],
+        database=_report_database(figures.database),
     )
+
+
+def _report_database(figures: DatabaseFigures | None) -> DatabaseReport | None:
+    if figures is None:
+        return None
+    return DatabaseReport(
+        transactions=figures.transactions,
+        commits=figures.commits,
+        retries=figures.retries,
+        halved=figures.halved,
+        found=figures.found,
+    )
+
+
+def format_moment(moment: datetime) -> str:
+    """A moment in UTC, to the millisecond: ``2026-01-01T00:00:00.000Z``."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _ms(nanoseconds: float) -> float:

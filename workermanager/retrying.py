@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from instrumentation.execution import seeded_random
+from instrumentation.seeds import seeded_random
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Retrying:
 
     def __call__(self, ctx: Exec, params: TaskParams, /) -> object:
         """Run the step; raise its last error when the policy gives up."""
-        params_before, rows_before = dict(params), len(ctx.rows or ())
+        params_before, bookmark = dict(params), ctx.bookmark()
         begun = self._now()
         while True:
             try:
@@ -53,8 +53,7 @@ class Retrying:
             ctx.attempt += 1
             params.clear()
             params.update(params_before)
-            if ctx.rows is not None:
-                del ctx.rows[rows_before:]
+            ctx.rewind(bookmark)
 
     def _attempt(self, ctx: Exec, params: TaskParams) -> object:
         begun = self._now()

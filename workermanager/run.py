@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import threading
 import time
-from datetime import UTC, datetime
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
-from instrumentation.errors import AccountingError, Cancelled, InvalidConfig, WriteError
-from instrumentation.execution import RunContext, make_faker
+from instrumentation.errors import AccountingError, Cancelled, InvalidConfig
 from workermanager import accounts
 from workermanager.config import Environment
+from workermanager.context import make_context
 from workermanager.cursor import Cursor
 from workermanager.failures import Failures
 from workermanager.handoff import Bell, Handoff
-from workermanager.landings import Landings
+from workermanager.nesting import Workplace
+from workermanager.persistence import Opening, Persistence
 from workermanager.plan import plan_once
 from workermanager.pool import Pool
-from workermanager.report import Report, make_report
+from workermanager.record import FINISHED, RunRecord, describe_facts
+from workermanager.report import Report, format_moment, make_report
 from workermanager.runner import Job, Runner
 from workermanager.telemetry import Figures, Recorder, merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from instrumentation.errors import WriteError
+    from instrumentation.execution import RunContext
     from workermanager.plan import Plan
 
-__all__ = ["Run", "nesting"]
+__all__ = ["Run", "workplace"]
 
+_STATES: Final = {"passed": FINISHED, "failed": "failed", "interrupted": "interrupted"}
 _GIVE_UP_NS: Final = 1_000_000_000  # after "stop now": what has not ended then is left behind
-
-
-class Nesting(NamedTuple):
-    """The run that this thread works for, and a seed for a run inside its current exec."""
-
-    run: Run
-    seed: int
-
-
-_local = threading.local()
-
-
-def nesting() -> Nesting | None:
-    """Where a Worker started on this thread would be nested; None outside of any run."""
-    runner: Runner | None = getattr(_local, "runner", None)
-    if runner is None or runner.current is None:
-        return None
-    return Nesting(_local.run, runner.current.child_seed())
 
 
 class Run:
@@ -64,11 +47,27 @@ class Run:
     """
 
     def __init__(
-        self, plan: Plan, parent: Run | None = None, *, now: Callable[[], int] = time.monotonic_ns
+        self,
+        plan: Plan,
+        parent: Run | None = None,
+        *,
+        resumed: RunRecord | None = None,
+        origin: Mapping[str, Any] | None = None,
+        now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.plan = plan
+        self._environment = Environment(plan.env_file) if plan.env_file else None
+        self._context: RunContext = make_context(
+            plan,
+            parent._context if parent else None,
+            self._environment.values if self._environment else None,
+            self._sleep,
+        )
+        self.plan = plan if resumed is None else plan.without(resumed.durable)
+        self.skipped = 0 if resumed is None else len(resumed.durable)
         self.is_stopping = False
         self.rows_in_database: dict[str, int] = {}
+        self._resumed = resumed
+        self._origin = origin
         self._parent = parent
         self._now = now
         self._began = 0
@@ -83,10 +82,10 @@ class Run:
         self._interrupt: KeyboardInterrupt | None = None
         self._after: Run | None = None
         self._report: Report | None = None
-        self._landings: Landings | None = None
+        self._persistence: Persistence | None = None
+        self._outage: WriteError | None = None
         self._failures = Failures()
-        self._environment = Environment(plan.env_file) if plan.env_file else None
-        self._context = self._make_context()
+        plan = self.plan
         self._recorders = [Recorder() for _ in range(plan.threads)]
         self._runners: list[Runner] = []
         self._pool = Pool(plan.name, plan.threads, self._work, self._on_crash, self._bell)
@@ -104,6 +103,12 @@ class Run:
         """The environment as steps see it now."""
         return self._context.env
 
+    @property
+    def can_be_resumed(self) -> bool:
+        """True if its database has a record of its durable execs."""
+        kept = self._persistence
+        return kept is not None and kept.has_ledger
+
     # Starting
 
     def start(self) -> Run:
@@ -115,8 +120,9 @@ class Run:
         """
         if self._began:
             raise InvalidConfig(f"run {self.id} was started before: a Run runs once")
-        self._landings = self._open_landings()
-        self._context.has_database = self._landings is not None
+        self._persistence = self._open_persistence()
+        if self._persistence is not None:
+            self._context.transact = self._persistence.transact
         try:
             self._pool.start()
         except RuntimeError as error:
@@ -132,27 +138,8 @@ class Run:
         self._pool.open()
         return self
 
-    def _make_context(self) -> RunContext:
-        plan, around = self.plan, self._parent._context if self._parent else None
-        started = datetime.now(UTC)
-        epoch = plan.epoch or (around.epoch if around else started.replace(microsecond=0))
-        if self._environment is not None:
-            env = self._environment.values
-        else:
-            env = around.env if around else MappingProxyType(dict(os.environ))
-        return RunContext(
-            id=f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
-            name=plan.name,
-            seed=plan.seed,
-            epoch=epoch,
-            planned_ns=plan.arrivals.due_ns,
-            sleep=self._sleep,
-            started_at=started,
-            env=env,
-        )
-
     def _make_job(self) -> Job:
-        plan = self.plan
+        plan, kept = self.plan, self._persistence
         return Job(
             context=self._context,
             arrivals=plan.arrivals,
@@ -161,34 +148,48 @@ class Run:
             root=plan.name,
             now=self._now,
             began=self._began,
-            land=self._landings.land if self._landings is not None else None,
+            land=None if kept is None else kept.landings.land,
+            note=None if kept is None else kept.note,
             late_ns=plan.overrun.limit_ns if plan.overrun.kind == "late" else None,
             on_result=plan.on_result,
             on_failure=self._failures.note,
             stop=self.stop,
         )
 
-    def _open_landings(self) -> Landings | None:
+    def _open_persistence(self) -> Persistence | None:
         """The parent's database where that serves, else one of our own, else none."""
         plan, parent = self.plan, self._parent
-        around = parent._landings if parent is not None else None
-        if around is not None and plan.database in (None, around.writer.database):
-            if plan.schema is not None:
-                around.writer.create(plan.schema)
-            return Landings(around.writer, around)
+        around = parent._persistence if parent is not None else None
+        opening = Opening(
+            plan, self._now, self._wait_unless_halted, self._on_crash, self._on_outage
+        )
+        if around is not None and plan.database in (None, around.database.url):
+            return opening.borrow(around)
         if plan.database is None:
             return None
-        from workermanager.writer import Writer  # noqa: PLC0415 - 200 ms of SQLAlchemy
+        if not plan.has_ledger or parent is not None:
+            return opening.open(None, is_resumed=False)
+        return opening.open(
+            self._resumed or self._make_record(), is_resumed=self._resumed is not None
+        )
 
-        make_faker()  # who seeds wants it: its import would make the first execs seem slow
-        return Landings(Writer(plan.database, plan.schema, self._on_crash), None)
+    def _make_record(self) -> RunRecord:
+        context, plan = self._context, self.plan
+        return RunRecord(
+            id=context.id,
+            name=context.name,
+            started_at=format_moment(context.started_at),
+            planned=plan.arrivals.total,
+            facts=describe_facts(plan, context.epoch),
+            origin=self._origin,
+        )
 
     # On the pool's threads
 
     def _work(self, slot: int) -> None:
         runner = Runner(self._job, self._recorders[slot])
         self._runners.append(runner)
-        _local.run, _local.runner = self, runner
+        workplace.enter(self, runner)
         runner.serve(self._handoff, slot)
 
     def _on_tick(self, tick: int) -> None:
@@ -205,8 +206,16 @@ class Run:
     def _on_crash(self) -> None:
         self.stop(now=True)
 
+    def _on_outage(self, refusal: WriteError) -> None:
+        logger.error("the run stops, because the database does not go on: {}", refusal)
+        self._outage = refusal
+        self.stop()
+
     def _sleep(self, seconds: float) -> None:
         self._halt.wait(min(seconds, threading.TIMEOUT_MAX))
+
+    def _wait_unless_halted(self, seconds: float) -> bool:
+        return self._halt.wait(seconds)
 
     def _elapsed(self) -> int:
         return self._now() - self._began
@@ -251,10 +260,10 @@ class Run:
             return True
         if not self._pool.is_empty:
             return False
-        if self._landings is not None and not self._is_flushing:
+        if self._persistence is not None and not self._is_flushing:
             self._is_flushing = True
-            self._landings.writer.flush(self._on_flushed)
-        return self._is_flushed or self._landings is None
+            self._persistence.landings.writer.flush(self._on_flushed)
+        return self._is_flushed or self._persistence is None
 
     def _on_flushed(self) -> None:
         self._is_flushed = True
@@ -269,8 +278,8 @@ class Run:
     def _lose_patience(self) -> None:
         if self._context.cancelled:
             self._is_left_behind = True
-            if self._landings is not None:
-                self._landings.is_fenced = True
+            if self._persistence is not None:
+                self._persistence.landings.is_fenced = True
         else:
             self.stop(now=True)
 
@@ -292,11 +301,13 @@ class Run:
         try:
             self._wait_out()
             report = self._close_accounts()
-            if self.plan.callback is not None and not self.is_stopping:
+            if self.plan.callback is not None and not self.is_stopping and not self._was_finished:
                 report = self._call_back(report)
             self._report = report
-            if read_back and self._landings is not None and not self._is_left_behind:
-                self._read_back(self._landings)
+            if self._persistence is not None and not self._is_left_behind:
+                self._persistence.end(_STATES[report.outcome])
+                if read_back:
+                    self.rows_in_database = self._persistence.count_rows()
         finally:
             self._close_database()
             if self._parent is not None:
@@ -337,8 +348,8 @@ class Run:
             self._pool.join()
 
     def _close_accounts(self) -> Report:
-        figures, planned = self.figures(), self.plan.arrivals.total
-        self._crash = self._pool.crash or (self._landings.writer.crash if self._landings else None)
+        figures, planned, kept = self.figures(), self.plan.arrivals.total, self._persistence
+        self._crash = self._pool.crash or (kept.landings.writer.crash if kept else None)
         try:
             accounts.check(
                 figures.counts,
@@ -353,7 +364,8 @@ class Run:
             figures,
             self._context,
             is_cut=accounts.is_cut(figures.counts, planned),
-            has_crashed=self._crash is not None,
+            is_broken=self._crash is not None or self._outage is not None,
+            is_resumed=self._resumed is not None,
         )
 
     def _call_back(self, report: Report) -> Report:
@@ -364,31 +376,33 @@ class Run:
         )
         return report.followed_by(after.start().finish())
 
-    def _read_back(self, landings: Landings) -> None:
-        try:
-            self.rows_in_database = landings.writer.count(landings.tables.values())
-        except WriteError as error:
-            logger.error("the rows could not be counted: {}", error)
+    @property
+    def _was_finished(self) -> bool:
+        return self._resumed is not None and self._resumed.state == FINISHED
 
     def _close_database(self) -> None:
-        if self._landings is not None and not self._landings.is_borrowed:
-            self._landings.writer.close(1.0 if self._is_left_behind else None)
+        if self._persistence is not None:
+            self._persistence.close(1.0 if self._is_left_behind else None)
 
     # Watching
 
     def figures(self) -> Figures:
         """What happened so far; the counts add up at any moment. Takes about 1 ms, 16 threads."""
-        recorders = list(self._recorders)
-        if self._landings is not None:
-            recorders.append(self._landings.recorder)
+        recorders, kept = list(self._recorders), self._persistence
+        if kept is not None:
+            recorders.extend(kept.recorders)
         elapsed, counts = self._handoff.read(partial(_finished, recorders))
         return Figures(
-            counts=counts,
+            counts={**counts, "skipped": self.skipped},
             elapsed_ns=elapsed,
             tick=self.plan.arrivals.tick_at(elapsed),
-            rows=dict(self._landings.rows) if self._landings is not None else {},
+            rows={} if kept is None else dict(kept.landings.rows),
+            database=None if kept is None else kept.figures(),
             **merge(recorders),
         )
+
+
+workplace: Final[Workplace[Run]] = Workplace()
 
 
 def _finished(recorders: list[Recorder]) -> tuple[int, int, int, int]:

@@ -30,7 +30,8 @@ class Job:
     """What all threads of a run share and none changes.
 
     ``now`` is the monotonic clock in nanoseconds, ``began`` its reading at the run's start.
-    ``land`` hands an exec with rows to the writer. ``late_ns`` is the overrun limit, if any.
+    ``land`` hands an exec with rows to the writer, ``note`` tells it of one without, where a ledger
+    wants to know. ``late_ns`` is the overrun limit, if any.
     ``on_failure`` hears of every failed exec; ``stop`` ends the run, as a first signal does.
     """
 
@@ -42,6 +43,7 @@ class Job:
     now: Callable[[], int]
     began: int
     land: Callable[[Job, Landing], None] | None
+    note: Callable[[int], None] | None
     late_ns: int | None
     on_result: Callable[[Result], None] | None
     on_failure: Callable[[Recorder, Exec, WorkerManagerError], None]
@@ -207,6 +209,8 @@ class Runner:
             return
         self._record_response(ended - due)
         self.recorder.ok += 1
+        if job.note is not None:
+            job.note(ctx.n)
         if job.on_result is not None:
             job.on_result(job.result(Landing(ctx, params, due, started), Outcome.OK, None, ended))
 

@@ -14,7 +14,7 @@ from workermanager.redaction import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ErrorFigures", "Figures", "Recorder", "StepFigures", "merge"]
+__all__ = ["DatabaseFigures", "ErrorFigures", "Figures", "Recorder", "StepFigures", "merge"]
 
 _MOST_NAMES: Final = 1_000
 _MOST_ERRORS: Final = 100
@@ -92,12 +92,28 @@ class Recorder:
             self.errors[key] = ErrorFigures(*key, count=1, example=one_line(text))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFigures:
+    """What a database was asked to do.
+
+    ``transactions`` counts every attempt, ``commits`` those that were acknowledged, ``retries``
+    the attempts that had to be made again, by error code; ``halved`` counts batches that were
+    split to find a bad row, ``found`` rows, by table, that were there already.
+    """
+
+    transactions: int
+    commits: int
+    retries: dict[str, int]
+    halved: int
+    found: dict[str, int]
+
+
 @dataclass(slots=True)
 class Figures:
     """What happened so far, merged from all threads.
 
     ``counts`` has due, running, queued and every outcome, and always adds up. ``rows`` counts
-    the durable rows of each table.
+    the durable rows of each table. ``database`` is None for a run without one of its own.
     """
 
     counts: dict[str, int]
@@ -109,6 +125,7 @@ class Figures:
     steps: dict[str, StepFigures]
     errors: list[ErrorFigures]
     rows: dict[str, int]
+    database: DatabaseFigures | None
 
 
 def merge(recorders: Iterable[Recorder]) -> dict[str, Any]:

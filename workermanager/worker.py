@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
 from instrumentation.steps import Chain, as_instrumentation
@@ -18,11 +18,13 @@ from workermanager.plan import (
     DEFAULT_THREADS,
     Plan,
     check_execs,
+    check_run_id,
     check_seed,
     check_spread,
     check_threads,
 )
-from workermanager.run import Run, nesting
+from workermanager.record import check_same, describe_facts
+from workermanager.run import Run, workplace
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -56,6 +58,8 @@ class Worker:
         epoch: where ``ctx.now`` starts; with a seed, 2026-01-01 UTC, else when the run starts.
         database: a URL that ``ctx.insert`` writes to.
         schema: SQLAlchemy metadata whose missing tables are created before the run.
+        ledger: keep a record of durable execs in the database, so that the run can be resumed.
+        run_id: the run's id in reports and in the ledger; made up if not given.
         grace: how long running execs may go on after a stop (default 30 s).
         env_file: a ``.env`` file below ``ctx.run.env``, read again when a tick begins.
         on_result: called with the Result of every exec that ran to its end, from several threads.
@@ -77,6 +81,8 @@ class Worker:
     epoch: datetime | None = None
     database: str | None = None
     schema: MetaData | None = None
+    ledger: bool = True
+    run_id: str | None = None
     grace: Duration = "30s"
     env_file: str | Path | None = None
     on_result: Callable[[Result], None] | None = None
@@ -87,6 +93,7 @@ class Worker:
             as_instrumentation(self.callback).links()
         if self.epoch is not None and getattr(self.epoch, "tzinfo", None) is None:
             raise InvalidConfig(f"epoch: {self.epoch!r} is no datetime with a time zone")
+        check_run_id(self.run_id)
         if self.on_result is not None and not callable(self.on_result):
             raise InvalidConfig(f"on_result: {self.on_result!r} cannot be called")
 
@@ -113,34 +120,69 @@ class Worker:
             epoch=self.epoch or (None if self.seed is None else _SEEDED_EPOCH),
             database=self.database,
             schema=self.schema,
+            has_ledger=self.ledger,
+            run_id=self.run_id,
             env_file=None if self.env_file is None else Path(self.env_file),
             callback=None if self.callback is None else as_instrumentation(self.callback),
             on_result=self.on_result,
         )
 
-    def start(self) -> Run:
+    def start(
+        self,
+        *,
+        resume: str | None = None,
+        force: bool = False,
+        origin: Mapping[str, Any] | None = None,
+    ) -> Run:
         """Start a run and come back at once; the Run can be watched, stopped and finished.
 
+        ``resume`` and ``force`` are those of `run`. ``origin`` is kept in the ledger: whatever
+        will help to start the run again, as JSON-ready values.
+
         Raises:
-            InvalidConfig: the database cannot be opened.
+            InvalidConfig: the database cannot be opened, or the run cannot be resumed.
         """
-        around = nesting()
+        if resume is not None:
+            return self._resume(resume, force=force)
+        around = workplace.nesting()
         if around is None:
-            return Run(self.plan()).start()
+            return Run(self.plan(), origin=origin).start()
         return Run(self.plan(around.seed), around.run).start()
 
-    def run(self) -> Report:
+    def _resume(self, run_id: str, *, force: bool) -> Run:
+        if self.database is None:
+            raise InvalidConfig(f"run {run_id} cannot be resumed without a database")
+        from workermanager.database.store import read_run  # noqa: PLC0415 - 200 ms of SQLAlchemy
+
+        record = read_run(self.database, run_id)
+        worker = replace(
+            self,
+            run_id=run_id,
+            seed=record.seed if self.seed is None else self.seed,
+            epoch=record.epoch if self.epoch is None else self.epoch,
+        )
+        plan = worker.plan()
+        epoch = worker.epoch or record.epoch
+        check_same(run_id, record.facts, describe_facts(plan, epoch), force=force)
+        return Run(plan, resumed=record).start()
+
+    def run(self, *, resume: str | None = None, force: bool = False) -> Report:
         """Run every exec to its end and report.
+
+        ``resume`` is the id of a run that is to be finished: only execs that the ledger has not as
+        durable are run, with the seed and the epoch of that run. One whose plan, seed, steps,
+        params, schema or Faker version differ is refused; ``force`` overlooks what does not
+        change which exec is which.
 
         Ctrl-C stops new arrivals and waits for the running execs, a second one does not wait;
         KeyboardInterrupt is raised when the accounts are made. SystemExit or KeyboardInterrupt
         from a step does the same.
 
         Raises:
-            InvalidConfig: the database cannot be opened.
+            InvalidConfig: the database cannot be opened, or the run cannot be resumed.
             AccountingError: the counts do not add up (a bug of ours).
         """
-        run = self.start()
+        run = self.start(resume=resume, force=force)
         report = run.finish()
         run.raise_for_stop(report)
         return report

@@ -41,6 +41,7 @@ def test_runs_every_exec_once_and_reports(calls):
         "dropped": 0,
         "expired": 0,
         "interrupted": 0,
+        "skipped": 0,
     }
     assert (report.outcome, report.exit_code) == ("passed", 0)
     assert report.response.count == report.lag.count == report.steps["Calls"].ok == 7

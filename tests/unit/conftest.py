@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from instrumentation.execution import Exec, RunContext
+from instrumentation.fakes import Pools
 
 # No deadline, because none of these tests is about speed; derandomized, so that a failure is a
 # change's and not the day's.
@@ -28,8 +29,10 @@ def make_run():
             "planned_ns": lambda n: n * 1_000_000_000,
             "sleep": lambda _seconds: None,
             "started_at": EPOCH,
+            "transact": lambda _path, work, _isolation: work(None),
         }
-        return RunContext(**{**facts, **changes})
+        facts.update(changes)
+        return RunContext(**facts, pools=Pools(facts["seed"]))
 
     return build
 

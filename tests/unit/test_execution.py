@@ -7,8 +7,9 @@ import pytest
 from loguru import logger
 
 from instrumentation.errors import Cancelled, InvalidConfig
-from instrumentation.execution import Outcome, Result, derive_seed, seeded_random
+from instrumentation.execution import Outcome, Result
 from instrumentation.params import TaskParams
+from instrumentation.seeds import derive_seed, seeded_random
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def test_a_sleep_that_a_stop_cuts_short_raises_cancelled(make_exec):
 
 
 def test_rows_are_kept_in_the_order_they_were_inserted(make_exec):
-    ctx = make_exec(has_database=True)
+    ctx = make_exec()
     ctx.insert(USERS, {"id": 1})
     ctx.insert(PICTURES, {"id": 2})
     ctx.insert(USERS, {"id": 3})
@@ -195,14 +196,14 @@ def test_rows_are_kept_in_the_order_they_were_inserted(make_exec):
 
 
 def test_execs_do_not_share_rows(make_exec):
-    one, other = make_exec(1, has_database=True), make_exec(2, has_database=True)
+    one, other = make_exec(1), make_exec(2)
     one.insert(USERS, {"id": 1})
     assert not other.rows
 
 
 def test_an_insert_without_a_database_says_how_to_get_one(make_exec):
     with pytest.raises(InvalidConfig, match=r"Worker\(database=…\) or --database URL"):
-        make_exec(has_database=False).insert(USERS, {"id": 1})
+        make_exec(transact=None).insert(USERS, {"id": 1})
 
 
 # Results

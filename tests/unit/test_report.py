@@ -20,7 +20,9 @@ DURATION_KEYS = {
 }
 
 
-def figures_of(*, ok=0, failed=0, interrupted=0, step="add_user", rows=None):
+def figures_of(
+    *, ok=0, failed=0, interrupted=0, step="add_user", rows=None, skipped=0, database=None
+):
     """Figures of a run whose execs took 1, 2, 3 … ms each, of one step."""
     recorder = Recorder()
     for n in range(1, ok + failed + 1):
@@ -39,21 +41,29 @@ def figures_of(*, ok=0, failed=0, interrupted=0, step="add_user", rows=None):
             "dropped": 0,
             "expired": 0,
             "interrupted": interrupted,
+            "skipped": skipped,
         },
         elapsed_ns=12_345_678_901,
         tick=3,
         rows=rows or {},
+        database=database,
         **merge([recorder]),
     )
 
 
 @pytest.fixture
 def report_of(make_run):
-    def build(*, is_cut=False, has_crashed=False, **figures):
+    def build(*, is_cut=False, is_broken=False, is_resumed=False, **figures):
         context = make_run(
             id="run-9", started_at=datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
         )
-        return make_report(figures_of(**figures), context, is_cut=is_cut, has_crashed=has_crashed)
+        return make_report(
+            figures_of(**figures),
+            context,
+            is_cut=is_cut,
+            is_broken=is_broken,
+            is_resumed=is_resumed,
+        )
 
     return build
 
@@ -68,8 +78,8 @@ def report_of(make_run):
         ({"ok": 2, "failed": 1}, "failed", 1),
         ({"ok": 3, "is_cut": True}, "interrupted", 105),
         ({"ok": 2, "failed": 1, "is_cut": True}, "interrupted", 105),
-        ({"ok": 3, "has_crashed": True}, "failed", 1),
-        ({"ok": 3, "is_cut": True, "has_crashed": True}, "failed", 1),
+        ({"ok": 3, "is_broken": True}, "failed", 1),
+        ({"ok": 3, "is_cut": True, "is_broken": True}, "failed", 1),
     ],
 )
 def test_the_exit_code_tells_how_the_run_ended(report_of, figures, outcome, exit_code):
@@ -96,6 +106,7 @@ def test_the_document_has_what_it_promises(report_of):
         "started_at": "2026-01-02T03:04:05.678Z",
         "duration_s": 12.346,
         "outcome": "failed",
+        "resumed": False,
     }
     assert document["counts"] == {
         "due": 10,
@@ -104,6 +115,7 @@ def test_the_document_has_what_it_promises(report_of):
         "dropped": 0,
         "expired": 0,
         "interrupted": 0,
+        "skipped": 0,
     }
     assert document["rows"] == {"users": 9}
     assert document["errors"] == [

@@ -96,7 +96,7 @@ class Bench:
     def __init__(self, make_run, fn, **policy):
         self.slept = []
         self.figures = StepFigures()
-        self.ctx = Exec(make_run(sleep=self.sleep, has_database=True), 3, tick=0, exec_=3)
+        self.ctx = Exec(make_run(sleep=self.sleep), 3, tick=0, exec_=3)
         self.ctx.path = "chain/1/step"
         self.params = TaskParams(a=1)
         self._now = 0

@@ -1,4 +1,4 @@
-"""The command line: ``workermanager run|check|report``."""
+"""The command line: ``workermanager run|resume|runs|check|report``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ EXIT_INVALID: Final = 104
 
 _COMMANDS: Final = {
     "run": "workermanager.cli.run",
+    "resume": "workermanager.cli.resume",
+    "runs": "workermanager.cli.runs",
     "check": "workermanager.cli.check",
     "report": "workermanager.cli.report",
 }

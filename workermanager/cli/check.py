@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 
 @click.command("check")
-@plan_options
+@plan_options()
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(
     target: str,
@@ -31,7 +31,7 @@ def command(
     TARGET is module:name or path/file.py:name: a Worker, an Instrumentation, a step, or a
     function that returns one.
     """
-    worker, _ = load(target, env_file, assignments, flags)
+    worker = load(target, env_file, assignments, flags).worker
     plan = worker.plan().describe()
     if worker.seed is None:
         plan["seed"] = None

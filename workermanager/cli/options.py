@@ -1,23 +1,34 @@
-"""The flags that run and check share, and what they come to together with the environment."""
+"""The flags that commands share, and what they come to together with the environment."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import rich_click as click
 
 from instrumentation.errors import InvalidConfig
-from workermanager.cli.target import load_worker, parse_params
+from workermanager.cli.target import adapt, find_worker, parse_params
 from workermanager.config import Config, Environment, parse_setting
+from workermanager.redaction import hide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from workermanager.record import RunRecord
     from workermanager.worker import Worker
 
-__all__ = ["load", "log_options", "plan_options"]
+__all__ = [
+    "Loaded",
+    "find_runs",
+    "find_target",
+    "force_option",
+    "load",
+    "origin_of",
+    "output_options",
+    "plan_options",
+]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -65,55 +76,163 @@ def _option(name: str, metavar: str, text: str) -> Callable[[F], F]:
     return click.option(flag, name, type=_Setting(name, metavar), metavar=metavar, help=text)
 
 
-def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the target, and every flag that shapes the plan."""
-    for name, metavar, text in reversed(_FLAGS):
-        command = _option(name, metavar, text)(command)
-    command = click.option(
-        "--set",
-        "assignments",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="A param for every exec; JSON or text.",
-    )(command)
-    command = click.option(
-        "--env-file",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
-        metavar="FILE",
-        help="Settings below the environment (.env), read again at tick boundaries.",
-    )(command)
-    return click.argument("target", metavar="TARGET")(command)
+def plan_options(
+    *names: str, target: bool = True, params: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command the flags that shape the plan: all, or those named; and the target."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, metavar, text in reversed(_FLAGS):
+            if not names or name in names:
+                command = _option(name, metavar, text)(command)
+        if params:
+            command = click.option(
+                "--set",
+                "assignments",
+                metavar="KEY=VALUE",
+                multiple=True,
+                help="A param for every exec; JSON or text.",
+            )(command)
+        command = click.option(
+            "--env-file",
+            type=click.Path(path_type=Path, dir_okay=False, exists=True),
+            metavar="FILE",
+            help="Settings below the environment (.env), read again at tick boundaries.",
+        )(command)
+        return click.argument("target", metavar="TARGET")(command) if target else command
+
+    return decorate
 
 
-def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags of the log."""
+def force_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flag that overlooks differences."""
+    return click.option(
+        "--force",
+        is_flag=True,
+        help="Resume though steps, params, schema or Faker version are not what they were.",
+    )(command)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags of the report, the progress and the log."""
+    command = click.option("--quiet", is_flag=True, help="No progress and no summary.")(command)
+    command = click.option(
+        "--json",
+        "json_path",
+        metavar="PATH",
+        help="Save the JSON report; - prints it (after what steps print).",
+    )(command)
     for name, metavar, text in reversed(_LOG_FLAGS):
         command = _option(name, metavar, text)(command)
     return command
 
 
+class Loaded(NamedTuple):
+    """What a command line comes to: the Worker to run, and the settings around it."""
+
+    worker: Worker
+    config: Config
+
+
 def load(
-    target: str, env_file: Path | None, assignments: tuple[str, ...], flags: dict[str, Any]
-) -> tuple[Worker, Config]:
+    target: str,
+    env_file: Path | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Any],
+    *,
+    resume: str | None = None,
+) -> Loaded:
     """The Worker to run: flags over the environment over ``.env`` over what the target declares.
 
+    One that ``resume`` names is run as its ledger says, which only flags are above of.
+
     Raises:
-        InvalidConfig: the environment or the target will not do.
+        InvalidConfig: the environment or the target will not do, or there is no such run.
         click.UsageError: a --set is no assignment.
     """
     env_file = env_file or Path(".env")
     config = Config.load(Environment(env_file).values)
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = _settings_of(config)
+    worker = find_worker(target)
+    if resume is not None:
+        url = given.get("database") or settings.get("database") or worker.database
+        record = _read_run(url, resume)
+        settings.update(_settings_then(record))
+        assignments = (*(record.origin or {}).get("params", ()), *assignments)
+    if isinstance(given.get("execs_per_tick"), tuple):
+        settings.pop("ticks", None)  # a list says itself how many ticks there are
     try:
         params = parse_params(assignments)
     except InvalidConfig as error:
         raise click.UsageError(str(error)) from None
+    return Loaded(adapt(worker, {**settings, **given, "env_file": env_file}, params), config)
+
+
+def find_target(run_id: str, env_file: Path | None, database: str | None) -> str:
+    """The target that a run was started with on the command line.
+
+    Raises:
+        InvalidConfig: no database is named, it has no such run, or a program started the run.
+    """
+    config = Config.load(Environment(env_file or Path(".env")).values)
+    origin = _read_run(database or config.database, run_id).origin
+    if origin is None:
+        raise InvalidConfig(
+            f"run {run_id} was started by a program: workermanager resume {run_id} TARGET"
+        )
+    return str(origin["target"])
+
+
+def find_runs(env_file: Path | None, database: str | None) -> list[RunRecord]:
+    """Every run that the ledger of the database has.
+
+    Raises:
+        InvalidConfig: no database is named, it cannot be opened, or it has no ledger.
+    """
+    from workermanager.database.store import read_runs  # noqa: PLC0415 - 200 ms of SQLAlchemy
+
+    config = Config.load(Environment(env_file or Path(".env")).values)
+    return read_runs(_require(database or config.database))
+
+
+def origin_of(target: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """What the ledger keeps of a command line; secrets are not for it."""
+    shown = [pair for pair in assignments if hide(pair.partition("=")[0], 0) == 0]
+    return {"target": target, "params": shown}
+
+
+def _read_run(url: str | None, run_id: str) -> RunRecord:
+    from workermanager.database.store import read_run  # noqa: PLC0415 - 200 ms of SQLAlchemy
+
+    return read_run(_require(url), run_id)
+
+
+def _require(url: str | None) -> str:
+    if url is None:
+        raise InvalidConfig("which database? give --database URL or WORKERMANAGER_DATABASE")
+    return url
+
+
+def _settings_of(config: Config) -> dict[str, Any]:
     settings = {
         field.name: getattr(config, field.name)
         for field in fields(config)
         if field.name not in ("log_level", "log_format")
     }
-    settings = {name: value for name, value in settings.items() if value is not None}
-    flags = {name: value for name, value in flags.items() if value is not None}
-    if isinstance(flags.get("execs_per_tick"), tuple):
-        settings.pop("ticks", None)  # a list says itself how many ticks there are
-    return load_worker(target, {**settings, **flags, "env_file": env_file}, params), config
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _settings_then(record: RunRecord) -> dict[str, Any]:
+    """The settings that a run was started with, as far as its rows follow from them."""
+    facts = record.facts
+    execs = facts["execs_per_tick"]
+    return {
+        "execs_per_tick": execs if isinstance(execs, int) else tuple(execs),
+        "ticks": facts["ticks"],
+        "tick_duration": facts["tick_duration"],
+        "spread": facts["spread"],
+        "seed": record.seed,
+        "epoch": record.epoch,
+        "run_id": record.id,
+    }

@@ -1,4 +1,4 @@
-"""A report for people, on standard output."""
+"""Reports and lists for people, on standard output."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from workermanager.durations import format_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workermanager.report import Durations, Report
+    from workermanager.record import RunRecord
+    from workermanager.report import DatabaseReport, Durations, Report
 
-__all__ = ["show"]
+__all__ = ["show", "show_runs"]
 
 _VERDICTS = {"passed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
 _COLUMNS = ("mean", "p50", "p95", "p99", "p99.9", "max")
@@ -26,16 +27,23 @@ def show(
     report: Report, in_database: Mapping[str, int] | None = None, *, on_stderr: bool = False
 ) -> None:
     """Print the summary: the verdict, the accounting line, times, rows, and errors."""
-    console = Console(highlight=False, stderr=on_stderr)
-    if not console.is_terminal:
-        console = Console(highlight=False, stderr=on_stderr, width=110)
+    console = _console(on_stderr=on_stderr)
     console.print(_headline(report))
     console.print(Text(report.accounting))
     console.print(_times(report))
     if report.rows:
-        console.print(_rows(report.rows, in_database or {}))
+        console.print(_rows(report, in_database or {}))
+    if report.database is not None:
+        console.print(Text(_database(report.database)))
     if report.errors:
         console.print(_errors(report))
+
+
+def _console(*, on_stderr: bool = False) -> Console:
+    console = Console(highlight=False, stderr=on_stderr)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, stderr=on_stderr, width=110)
 
 
 def _headline(report: Report) -> Text:
@@ -75,12 +83,41 @@ def _cells(durations: Durations) -> list[str]:
     return [format_duration(round(figure * 1e6)) for figure in figures]
 
 
-def _rows(rows: Mapping[str, int], in_database: Mapping[str, int]) -> Table:
-    table = _table("table", "rows written", *(["rows in the database"] if in_database else []))
-    for name, count in rows.items():
-        read_back = [f"{in_database[name]:,}"] if name in in_database else []
-        table.add_row(Text(name), f"{count:,}", *read_back)
+def _rows(report: Report, in_database: Mapping[str, int]) -> Table:
+    found = report.database.found if report.database else {}
+    columns = ["rows written"]
+    columns += ["found there"] if found else []
+    columns += ["rows in the database"] if in_database else []
+    table = _table("table", *columns)
+    for name, count in {**dict.fromkeys(found, 0), **report.rows}.items():
+        cells = [f"{count:,}"]
+        cells += [f"{found.get(name, 0):,}"] if found else []
+        cells += [f"{in_database[name]:,}"] if name in in_database else []
+        table.add_row(Text(name), *cells)
     return table
+
+
+def _database(database: DatabaseReport) -> str:
+    facts = [f"{database.commits:,} commits"]
+    facts += [f"{count:,} tried again ({code})" for code, count in database.retries.items()]
+    facts += [f"{database.halved:,} batches halved"] if database.halved else []
+    return "database: " + ", ".join(facts)
+
+
+def show_runs(records: list[RunRecord]) -> None:
+    """Print the runs of a ledger."""
+    table = _table("run", "name", "state", "durable", "started", "last commit")
+    for record in records:
+        planned = "no end" if record.planned is None else f"{record.planned:,}"
+        table.add_row(
+            record.id,
+            Text(record.name),
+            record.state,
+            f"{len(record.durable):,} of {planned}",
+            record.started_at,
+            record.last_commit or "-",
+        )
+    _console().print(table)
 
 
 def _errors(report: Report) -> Table:

@@ -20,25 +20,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import ModuleType
 
-__all__ = ["load_worker", "parse_params"]
+__all__ = ["adapt", "find_worker", "parse_params"]
 
 T = TypeVar("T")
 
 
-def load_worker(target: str, settings: Mapping[str, Any], params: Mapping[str, Any]) -> Worker:
-    """The Worker that ``module:name`` or ``path/file.py:name`` names, with settings laid over it.
+def find_worker(target: str) -> Worker:
+    """The Worker that ``module:name`` or ``path/file.py:name`` names.
 
     The name may stand for a Worker, an Instrumentation, a function that takes nothing and returns
     one of these, or a step.
 
     Raises:
-        InvalidConfig: there is no such thing, or it cannot be run so.
+        InvalidConfig: there is no such thing.
     """
     place, _, name = target.rpartition(":")
     if not place or not name:
         raise InvalidConfig(f"target {target!r}: wanted module:name or path/file.py:name")
     found = _look_up(_import(place, target), name, target)
-    worker = _as_worker(_call_factory(found, target), target)
+    return _as_worker(_call_factory(found, target), target)
+
+
+def adapt(worker: Worker, settings: Mapping[str, Any], params: Mapping[str, Any]) -> Worker:
+    """The Worker with settings laid over it, and params laid over its arguments.
+
+    Raises:
+        InvalidConfig: it cannot be run so.
+    """
     if params:
         instrumentation = as_instrumentation(worker.instrumentation)
         arguments = {**instrumentation.task_arguments, **params}

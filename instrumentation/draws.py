@@ -1,0 +1,100 @@
+"""What an exec draws from: everything random is derived from (run seed, n, step path).
+
+So an exec gives the same values on any thread, in any order, and on every attempt.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, TypeVar
+from uuid import UUID
+
+from instrumentation.fakes import thread_faker
+from instrumentation.seeds import derive_seed, seeded_random
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from faker import Faker
+
+__all__ = ["Draws"]
+
+T = TypeVar("T")
+
+_DIGEST_BYTES: Final = 64
+_PICK_BITS: Final = 32
+_PICK_MASK: Final = (1 << _PICK_BITS) - 1
+_PICKS_PER_DIGEST: Final = _DIGEST_BYTES * 8 // _PICK_BITS
+
+
+class Draws:
+    """What one attempt of one step has drawn so far; each source is seeded when asked for.
+
+    ``transactions`` counts those that the step has begun.
+    """
+
+    __slots__ = (
+        "_bits",
+        "_digests",
+        "_faker",
+        "_picks_left",
+        "_random",
+        "_uuids",
+        "attempt",
+        "n",
+        "path",
+        "seed",
+        "transactions",
+    )
+
+    def __init__(self, seed: int, n: int, path: str, attempt: int) -> None:
+        self.seed = seed
+        self.n = n
+        self.path = path
+        self.attempt = attempt
+        self.transactions = 0
+        self._random: Random | None = None
+        self._faker: Faker | None = None
+        self._uuids = 0
+        self._bits = 0
+        self._digests = 0
+        self._picks_left = 0
+
+    @property
+    def random(self) -> Random:
+        """A generator of this step's own."""
+        if self._random is None:
+            self._random = seeded_random(self.seed, self.n, self.path, "random")
+        return self._random
+
+    @property
+    def faker(self) -> Faker:
+        """The thread's Faker generator, seeded for this step."""
+        if self._faker is None:
+            self._faker = thread_faker()
+            self._faker.seed_instance(derive_seed(self.seed, self.n, self.path, "faker"))
+        return self._faker
+
+    def next_uuid(self) -> UUID:
+        """A version-4 UUID from the hash of who asks, and for which time."""
+        text = f"{self.seed}/{self.n}/{self.path}/uuid/{self._uuids}"
+        self._uuids += 1
+        return UUID(bytes=blake2b(text.encode(), digest_size=16).digest(), version=4)
+
+    def pick(self, values: Sequence[T]) -> T:
+        """One of the values; a digest serves 16 picks of 32 bits, 0.2 µs each.
+
+        ``floor(bits · size / 2^32)`` favours no value by more than size / 2^32 (D. Lemire, Fast
+        Random Integer Generation in an Interval, 2019).
+        """
+        if not self._picks_left:
+            text = f"{self.seed}/{self.n}/{self.path}/pick/{self._digests}"
+            digest = blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+            self._bits = int.from_bytes(digest, "big")
+            self._digests += 1
+            self._picks_left = _PICKS_PER_DIGEST
+        self._picks_left -= 1
+        bits = self._bits & _PICK_MASK
+        self._bits >>= _PICK_BITS
+        return values[bits * len(values) >> _PICK_BITS]

@@ -1,0 +1,57 @@
+"""``workermanager resume``: finish a run that was killed, stopped, or that failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from workermanager.cli.conduct import Output, conduct
+from workermanager.cli.options import (
+    find_target,
+    force_option,
+    load,
+    output_options,
+    plan_options,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["command"]
+
+
+@click.command("resume")
+@click.argument("run_id", metavar="RUN_ID")
+@click.argument("target", metavar="[TARGET]", required=False)
+@plan_options("threads", "overrun", "grace", "database", target=False)
+@force_option
+@output_options
+def command(
+    run_id: str,
+    target: str | None,
+    env_file: Path | None,
+    assignments: tuple[str, ...],
+    *,
+    force: bool,
+    json_path: str | None,
+    quiet: bool,
+    log_level: str | None,
+    log_format: str | None,
+    **flags: Any,
+) -> int:
+    """Finish the run RUN_ID: run exactly the execs that its database has not as durable.
+
+    What ran is taken from the ledger in the database, TARGET included unless it is given. The
+    database is then the same as if nothing had ended the run.
+
+    A run whose seed, plan, steps, params, schema or Faker version differ is refused; --force
+    overlooks what does not change which exec is which. Exit codes are those of `run`.
+    """
+    target = target or find_target(run_id, env_file, flags["database"])
+    loaded = load(target, env_file, assignments, flags, resume=run_id)
+    return conduct(
+        lambda: loaded.worker.start(resume=run_id, force=force),
+        Output(json_path, quiet, log_level, log_format),
+        loaded.config,
+    )

@@ -1,0 +1,42 @@
+"""What every exec of a run shares: its identity, its seed, its clock, its environment."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from instrumentation.execution import RunContext
+from instrumentation.fakes import Pools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workermanager.plan import Plan
+
+__all__ = ["make_context"]
+
+
+def make_context(
+    plan: Plan,
+    around: RunContext | None,
+    env: Mapping[str, str] | None,
+    sleep: Callable[[float], None],
+) -> RunContext:
+    """The context of a run of the plan; a nested one takes from that ``around`` what it has not."""
+    started = datetime.now(UTC)
+    if env is None:
+        env = around.env if around else MappingProxyType(dict(os.environ))
+    return RunContext(
+        id=plan.run_id or f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        name=plan.name,
+        seed=plan.seed,
+        epoch=plan.epoch or (around.epoch if around else started.replace(microsecond=0)),
+        planned_ns=plan.arrivals.due_ns,
+        sleep=sleep,
+        started_at=started,
+        pools=around.pools if around else Pools(plan.seed),
+        env=env,
+    )

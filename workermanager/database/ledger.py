@@ -1,0 +1,185 @@
+"""The record, in the user's own database, of runs and of which of their execs are durable.
+
+A batch is marked by one row, written first in the very transaction that its rows are in. So an
+exec's rows are there if and only if its mark is, however a commit ended.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, inspect, select
+
+from instrumentation.errors import InvalidConfig
+from workermanager.record import FINISHED, UNFINISHED, RunRecord
+from workermanager.spans import Spans
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from workermanager.database.inserts import Inserter
+
+__all__ = ["LEDGER", "Ledger", "Marks"]
+
+LEDGER: Final = MetaData()
+
+_runs: Final = Table(
+    "workermanager_runs",
+    LEDGER,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("planned", BigInteger),
+    Column("started_at", String(40), nullable=False),
+    Column("ended_at", String(40)),
+    Column("facts", Text, nullable=False),
+    Column("origin", Text),
+)
+
+_batches: Final = Table(
+    "workermanager_batches",
+    LEDGER,
+    Column("run_id", String(64), primary_key=True),
+    Column("session", String(16), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("execs", Text, nullable=False),
+    Column("committed_at", String(40), nullable=False),
+)
+
+
+class Ledger:
+    """Reads and writes the record, each time over a connection whose transaction is the caller's.
+
+    Raises:
+        InvalidConfig: from every method that reads: there is no such run, or no ledger at all.
+    """
+
+    @staticmethod
+    def begin(connection: Connection, record: RunRecord) -> None:
+        """Enter a new run.
+
+        Raises:
+            InvalidConfig: there is one of that id.
+        """
+        known = connection.execute(select(_runs.c.id).where(_runs.c.id == record.id)).first()
+        if known is not None:
+            raise InvalidConfig(
+                f"run {record.id} is in this database already; resume it, or use another --run-id"
+            )
+        connection.execute(
+            _runs.insert(),
+            {
+                "id": record.id,
+                "name": record.name,
+                "state": record.state,
+                "planned": record.planned,
+                "started_at": record.started_at,
+                "facts": msgspec.json.encode(record.facts).decode(),
+                "origin": record.origin and msgspec.json.encode(record.origin).decode(),
+            },
+        )
+
+    @classmethod
+    def read(cls, connection: Connection, run_id: str) -> RunRecord:
+        """A run with its durable execs."""
+        _require_tables(connection)
+        row = connection.execute(select(_runs).where(_runs.c.id == run_id)).first()
+        if row is None:
+            raise InvalidConfig(
+                f"run {run_id} is not in this database; workermanager runs lists them"
+            )
+        return cls._record(connection, row)
+
+    @classmethod
+    def read_all(cls, connection: Connection) -> list[RunRecord]:
+        """Every run, the latest first."""
+        _require_tables(connection)
+        rows = connection.execute(select(_runs).order_by(_runs.c.started_at.desc(), _runs.c.id))
+        return [cls._record(connection, row) for row in rows.all()]
+
+    @staticmethod
+    def end(connection: Connection, run_id: str, state: str) -> None:
+        """Note how a run ended; one whose planned execs are all durable is finished."""
+        row = connection.execute(select(_runs).where(_runs.c.id == run_id)).one()
+        if row.planned is not None and len(_read_spans(connection, run_id)) >= row.planned:
+            state = FINISHED
+        connection.execute(
+            _runs.update().where(_runs.c.id == run_id).values(state=state, ended_at=_now())
+        )
+
+    @staticmethod
+    def resume(connection: Connection, run_id: str) -> None:
+        """Note that a run goes on."""
+        connection.execute(
+            _runs.update().where(_runs.c.id == run_id).values(state=UNFINISHED, ended_at=None)
+        )
+
+    @staticmethod
+    def _record(connection: Connection, row: Row[Any]) -> RunRecord:
+        last = select(_batches.c.committed_at).where(_batches.c.run_id == row.id)
+        return RunRecord(
+            id=row.id,
+            name=row.name,
+            started_at=row.started_at,
+            planned=row.planned,
+            facts=msgspec.json.decode(row.facts),
+            origin=row.origin and msgspec.json.decode(row.origin),
+            state=row.state,
+            durable=_read_spans(connection, row.id),
+            last_commit=connection.scalar(last.order_by(_batches.c.committed_at.desc()).limit(1)),
+        )
+
+
+class Marks:
+    """One process's marks of a run's durable execs."""
+
+    def __init__(self, run_id: str, inserter: Inserter) -> None:
+        self.run_id = run_id
+        self.session = secrets.token_hex(8)
+        self._inserter = inserter
+
+    def write(self, connection: Connection, number: int, execs: Spans) -> None:
+        """Mark execs as durable; the same number again is a conflict, which `durable` explains."""
+        row = {
+            "run_id": self.run_id,
+            "session": self.session,
+            "number": number,
+            "first": execs.pairs[0][0],
+            "last": execs.end - 1,
+            "execs": str(execs),
+            "committed_at": _now(),
+        }
+        self._inserter.insert(connection, [(_batches, row)])
+
+    def durable(self, connection: Connection, execs: Spans) -> tuple[Spans, Spans]:
+        """Which batches that touch these execs are marked: by this process, and by others."""
+        wanted = (
+            select(_batches.c.session, _batches.c.execs)
+            .where(_batches.c.run_id == self.run_id)
+            .where(_batches.c.first < execs.end)
+            .where(_batches.c.last >= execs.pairs[0][0])
+        )
+        marked = [(row.session, Spans.parse(row.execs)) for row in connection.execute(wanted)]
+        return (
+            Spans.union(spans for session, spans in marked if session == self.session),
+            Spans.union(spans for session, spans in marked if session != self.session),
+        )
+
+
+def _read_spans(connection: Connection, run_id: str) -> Spans:
+    execs = select(_batches.c.execs).where(_batches.c.run_id == run_id)
+    return Spans.union(Spans.parse(text) for text in connection.scalars(execs))
+
+
+def _require_tables(connection: Connection) -> None:
+    if not inspect(connection).has_table(_runs.name):
+        raise InvalidConfig("no run is recorded in this database")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,162 @@
+"""What a run has to do with its database: opened or borrowed, written to, recorded in its ledger.
+
+Imports SQLAlchemy only for runs that have a database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from loguru import logger
+
+from instrumentation.errors import InvalidConfig, WriteError
+from instrumentation.fakes import make_faker
+from workermanager.landings import Landings, TransactionTimes
+from workermanager.telemetry import DatabaseFigures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workermanager.database.store import Database
+    from workermanager.plan import Plan
+    from workermanager.record import RunRecord
+    from workermanager.telemetry import Recorder
+
+__all__ = ["Opening", "Persistence"]
+
+
+class Persistence:
+    """A run's database, with the writer of its rows, and the ledger if it has one.
+
+    ``landings`` take rows; ``transact`` runs a step's own transactions.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        landings: Landings,
+        transact: TransactionTimes,
+        record: RunRecord | None,
+        *,
+        is_borrowed: bool,
+    ) -> None:
+        self.database = database
+        self.landings = landings
+        self.transact = transact
+        self.is_borrowed = is_borrowed
+        self._record = record
+
+    @property
+    def has_ledger(self) -> bool:
+        """True if a ledger has the run."""
+        return self._record is not None
+
+    @property
+    def note(self) -> Callable[[int], None] | None:
+        """Hears of execs that ended without rows, where the ledger wants to know."""
+        return self.landings.writer.note if self.has_ledger else None
+
+    @property
+    def recorders(self) -> list[Recorder]:
+        """The figures of execs with rows, and of transactions."""
+        return [self.landings.recorder, self.transact.recorder]
+
+    def figures(self) -> DatabaseFigures | None:
+        """What the database was asked to do; None where that is told by the run around."""
+        if self.is_borrowed:
+            return None
+        transactions, writer = self.database.transactions, self.landings.writer
+        return DatabaseFigures(
+            transactions=transactions.begun,
+            commits=transactions.commits,
+            retries=dict(transactions.retries),
+            halved=writer.halved,
+            found=dict(writer.found),
+        )
+
+    def count_rows(self) -> dict[str, int]:
+        """How many rows the tables written to hold now; empty if the database does not say."""
+        try:
+            return self.database.count(self.landings.tables.values())
+        except WriteError as error:
+            logger.error("the rows could not be counted: {}", error)
+            return {}
+
+    def end(self, state: str) -> None:
+        """Note in the ledger how the run ended, if the database still takes it."""
+        if self._record is None or self.landings.writer.outage is not None:
+            return
+        from workermanager.database.ledger import Ledger  # noqa: PLC0415 - loaded already
+        from workermanager.database.refusals import refusal  # noqa: PLC0415
+
+        run_id = self._record.id
+        try:
+            self.database.transactions.run(lambda connection: Ledger.end(connection, run_id, state))
+        except Exception as error:  # noqa: BLE001 - the run is over: only its label is missing
+            logger.error("the ledger does not know that the run ended: {}", refusal(error))
+
+    def close(self, seconds: float | None) -> None:
+        """Let go of the database, waiting at most so long for what is on its way."""
+        if self.is_borrowed:
+            return
+        is_done = self.landings.writer.close(seconds)
+        self.database.is_over.set()
+        if is_done:
+            self.database.close()
+
+
+class Opening(NamedTuple):
+    """How a run opens its database: its plan, its clock, and whom to tell of trouble.
+
+    ``wait`` waits for seconds, and is True once the run was told to stop now.
+    """
+
+    plan: Plan
+    now: Callable[[], int]
+    wait: Callable[[float], bool]
+    on_crash: Callable[[], None]
+    on_outage: Callable[[WriteError], None]
+
+    def borrow(self, around: Persistence) -> Persistence:
+        """The database of the run around. Its ledger knows nothing of the execs of this one.
+
+        Raises:
+            InvalidConfig: the schema cannot be created there.
+        """
+        if self.plan.schema is not None:
+            around.database.create(self.plan.schema)
+        landings = Landings(around.landings.writer, around.landings)
+        return Persistence(
+            around.database, landings, self._times(around.database), None, is_borrowed=True
+        )
+
+    def open(self, record: RunRecord | None, *, is_resumed: bool) -> Persistence:
+        """A database of the run's own; ``record`` is entered in its ledger, None needs no ledger.
+
+        Raises:
+            InvalidConfig: the database cannot be opened, or knows another run of that id.
+        """
+        from workermanager.database.ledger import Marks  # noqa: PLC0415 - 200 ms of SQLAlchemy
+        from workermanager.database.store import Database  # noqa: PLC0415
+        from workermanager.database.writer import Writer  # noqa: PLC0415
+
+        assert self.plan.database is not None  # noqa: S101 - for the type checker
+        database = Database(self.plan.database, self.plan.threads + 1)
+        try:
+            if self.plan.schema is not None:
+                database.create(self.plan.schema)
+            if record is not None:
+                database.enter(record, is_resumed=is_resumed)
+        except InvalidConfig:
+            database.close()
+            raise
+        make_faker()  # who seeds wants it: its import would make the first execs seem slow
+        marks = None if record is None else Marks(record.id, database.inserter)
+        writer = Writer(database, marks, self.on_crash, self.on_outage)
+        return Persistence(
+            database, Landings(writer, None), self._times(database), record, is_borrowed=False
+        )
+
+    def _times(self, database: Database) -> TransactionTimes:
+        names = {link.path: link.name for link in self.plan.links}
+        return TransactionTimes(database.transactions, names, self.now, self.wait)
