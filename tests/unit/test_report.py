@@ -20,7 +20,7 @@ DURATION_KEYS = {
 }
 
 
-def figures_of(
+def figures_of(  # noqa: PLR0913 - each is a figure
     *, ok=0, failed=0, interrupted=0, step="add_user", rows=None, skipped=0, database=None
 ):
     """Figures of a run whose execs took 1, 2, 3 … ms each, of one step."""

@@ -66,7 +66,10 @@ class Ledger:
         Raises:
             InvalidConfig: there is one of that id.
         """
-        known = connection.execute(select(_runs.c.id).where(_runs.c.id == record.id)).first()
+        started = select(_runs.c.started_at).where(_runs.c.id == record.id)
+        known = connection.scalar(started)
+        if known == record.started_at:
+            return  # entered by an attempt whose commit was not acknowledged
         if known is not None:
             raise InvalidConfig(
                 f"run {record.id} is in this database already; resume it, or use another --run-id"

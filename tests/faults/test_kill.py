@@ -1,0 +1,49 @@
+"""F1: kill -9 at any point, resume, and the database is the one that nobody killed."""
+
+from random import Random
+
+import pytest
+
+from tests.kit.seeding import TARGET, Seeding, dump, whole_chains
+from workermanager.database.store import read_run
+
+EXECS = 1_500
+
+
+@pytest.fixture
+def undisturbed(seed, tmp_path):
+    url = f"sqlite:///{tmp_path}/undisturbed.db"
+    assert seed(url, [EXECS]).run().counts["ok"] == EXECS
+    return dump(url)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("threads", [1, 16])
+def test_killed_anywhere_and_resumed_the_database_is_the_same(
+    threads, make_url, undisturbed, tmp_path, is_long
+):
+    random = Random(threads)
+    for attempt in range(20 if is_long else 3):
+        url, folder = make_url(), tmp_path / str(attempt)
+        folder.mkdir()
+        plan = ("--execs-per-tick", f"{EXECS},", "--tick-duration", 0, "--threads", threads)
+        where = ("--database", url)
+        run = Seeding(folder, "run", TARGET, "--seed", 7, "--run-id", "it", *plan, *where)
+        run.kill_after(random.randrange(1, EXECS))
+        check_what_is_there(url, run)
+        if attempt % 2:  # one resume is killed too
+            resumed = Seeding(folder, "resume", "it", "--threads", threads, *where)
+            resumed.kill_after(random.randrange(1, EXECS // 4))
+            check_what_is_there(url, resumed)
+        exit_code, said, report = Seeding(folder, "resume", "it", *where).end()
+        assert (exit_code, report["counts"]["failed"]) == (0, 0), said
+        assert report["counts"]["skipped"] + report["counts"]["ok"] == EXECS
+        assert dump(url) == undisturbed
+        assert read_run(url, "it").state == "finished"
+
+
+def check_what_is_there(url, killed):
+    """No acknowledged exec is missing, no chain is partial, and the ledger tells the truth."""
+    durable = read_run(url, "it").durable
+    assert not [n for n in killed.acknowledged() if n not in durable]
+    assert whole_chains(url) == len(durable)
