@@ -73,15 +73,14 @@ def add_user_step_002(ctx: Exec, params: TaskParams) -> None:
     picture = {"id": picture_id, "company_id": company_id, "url": fake.image_url()}
     ctx.insert(profile_pictures, picture)
     for _ in range(params.get_as("users_per_company", int)):
-        user_id = ctx.uuid()
         ctx.insert(
             users,
             {
-                "id": user_id,
+                "id": ctx.uuid(),
                 "company_id": company_id,
                 "profile_picture_id": picture_id,
                 "name": fake.name(),
-                "email": f"{fake.user_name()}.{user_id.hex[:12]}@example.com",
+                "email": ctx.unique(f"{fake.user_name()}@example.com"),
                 "job": fake.job(),
                 "created_at": ctx.now,
             },
