@@ -5,6 +5,8 @@ import time
 import pytest
 
 from tests.kit.seeding import dump
+from workermanager.database.store import read_run
+from workermanager.spans import Spans
 
 EXECS = 6_000
 
@@ -23,6 +25,7 @@ def test_a_server_that_crashes_five_times_costs_nothing(
     report = run.finish()
     assert (report.counts["ok"], report.counts["failed"]) == (EXECS, 0)
     assert dump(url) == dump(quiet)
+    assert read_run(url, report.run.id).durable == Spans([(0, EXECS)])
     assert sum(report.database.retries.values()) >= 5
 
 

@@ -10,6 +10,8 @@ from sqlalchemy.pool import NullPool
 from tests.kit.seeding import dump
 from tests.kit.wire import Fault, Faults, Script, WireProxy
 from workermanager import Worker
+from workermanager.database.store import read_run
+from workermanager.spans import Spans
 
 schema = MetaData()
 orders = Table(
@@ -45,6 +47,7 @@ def test_rows_survive_every_fault_at_commit(through, seed, tmp_path, is_long):
     assert set(faults.injected) == set(Fault)
     assert (report.counts["ok"], report.counts["failed"]) == (sum(ticks), 0)
     assert dump(url) == dump(quiet)
+    assert read_run(url, report.run.id).durable == Spans([(0, sum(ticks))])
     assert report.rows == {name: len(rows) for name, rows in dump(url).items()}
     assert {"40001", "40003", "connection lost"} <= set(report.database.retries)
 

@@ -112,6 +112,10 @@ class Live(Silence):
         if figures.rows:
             rows = "  ".join(f"{_plain(name)} {count:,}" for name, count in figures.rows.items())
             table.add_row("rows", rows)
+        if figures.database is not None and figures.database.retries:
+            retries = figures.database.retries.items()
+            again = "  ".join(f"{_plain(code)} {count:,}" for code, count in retries)
+            table.add_row("database", f"[yellow]tried again[/yellow]  {again}")
         for kind in figures.errors[:3]:
             table.add_row(
                 "error", f"[red]{kind.count:,}[/red] {_plain(kind.step)}: {_plain(kind.type)}"

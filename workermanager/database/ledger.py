@@ -1,7 +1,8 @@
 """The record, in the user's own database, of runs and of which of their execs are durable.
 
 A batch is marked by one row, written first in the very transaction that its rows are in. So an
-exec's rows are there if and only if its mark is, however a commit ended.
+exec's rows are there if and only if its mark is, however a commit ended. Each process merges its
+marks now and then, so a ledger stays small.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LEDGER", "Ledger", "Marks"]
 
 LEDGER: Final = MetaData()
+_MOST_ROWS: Final = 256
 
 _runs: Final = Table(
     "workermanager_runs",
@@ -139,15 +141,27 @@ class Ledger:
 
 
 class Marks:
-    """One process's marks of a run's durable execs."""
+    """One process's marks of a run's durable execs: at most 256 rows, because they are merged.
+
+    ``write`` a batch within its transaction, and `acknowledge` it after the commit.
+    """
 
     def __init__(self, run_id: str, inserter: Inserter) -> None:
         self.run_id = run_id
         self.session = secrets.token_hex(8)
         self._inserter = inserter
+        self._acknowledged: dict[int, Spans] = {}
 
     def write(self, connection: Connection, number: int, execs: Spans) -> None:
         """Mark execs as durable; the same number again is a conflict, which `durable` explains."""
+        if self._is_merged(number):
+            connection.execute(
+                _batches.delete()
+                .where(_batches.c.run_id == self.run_id)
+                .where(_batches.c.session == self.session)
+                .where(_batches.c.number.in_(list(self._acknowledged)))
+            )
+            execs = Spans.union((*self._acknowledged.values(), execs))
         row = {
             "run_id": self.run_id,
             "session": self.session,
@@ -158,6 +172,20 @@ class Marks:
             "committed_at": _now(),
         }
         self._inserter.insert(connection, [(_batches, row)])
+
+    def acknowledge(self, number: int, execs: Spans) -> None:
+        """Note that a batch was committed, and may be merged with later ones."""
+        if self._is_merged(number):
+            execs = Spans.union((*self._acknowledged.values(), execs))
+            self._acknowledged.clear()
+        self._acknowledged[number] = execs
+
+    def _is_merged(self, number: int) -> bool:
+        """True for the batch that takes those before it into its own row.
+
+        A batch whose commit's answer was lost stays by itself: nobody may delete its row.
+        """
+        return len(self._acknowledged) >= _MOST_ROWS and number not in self._acknowledged
 
     def durable(self, connection: Connection, execs: Spans) -> tuple[Spans, Spans]:
         """Which batches that touch these execs are marked: by this process, and by others."""

@@ -163,9 +163,12 @@ class Writer:
         if not rows and not execs:
             return
         self._batches += 1
+        number = self._batches
         self._database.transactions.run(
-            partial(self._insert, self._batches, execs, rows, in_order=len(batch) == 1)
+            partial(self._insert, number, execs, rows, in_order=len(batch) == 1)
         )
+        if self._marks is not None and execs:
+            self._marks.acknowledge(number, execs)
 
     def _insert(
         self, number: int, execs: Spans, rows: Rows, connection: Connection, *, in_order: bool
