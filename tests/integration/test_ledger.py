@@ -1,0 +1,114 @@
+"""The ledger: runs and their durable execs, in tables of the user's own database."""
+
+import sqlite3
+from datetime import UTC, datetime
+
+import pytest
+
+from workermanager import InvalidConfig
+from workermanager.database.ledger import Ledger, Marks
+from workermanager.database.store import Database, read_run, read_runs
+from workermanager.record import RunRecord
+from workermanager.spans import Spans
+
+FACTS = {"version": 1, "seed": "7", "epoch": datetime(2026, 1, 1, tzinfo=UTC).isoformat()}
+
+
+def record(run_id="it", started_at="2026-01-01T00:00:00.000Z", planned=1_000):
+    return RunRecord(
+        id=run_id, name="chain", started_at=started_at, planned=planned, facts=FACTS, origin=None
+    )
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@pytest.fixture
+def database(url):
+    database = Database(url)
+    database.enter(record(), is_resumed=False)
+    yield database
+    database.close()
+
+
+def mark(database, marks, number, execs, *, is_acknowledged=True):
+    database.transactions.run(lambda connection: marks.write(connection, number, execs))
+    if is_acknowledged:
+        marks.acknowledge(number, execs)
+
+
+def test_marks_are_merged_and_none_is_forgotten(database, url, tmp_path):
+    marks = Marks("it", database.inserter)
+    for number in range(1, 1_001):
+        mark(database, marks, number, Spans.of([number - 1]))
+        if number % 100 == 0:
+            assert read_run(url, "it").durable == Spans([(0, number)])
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        rows = connection.execute("SELECT count(*) FROM workermanager_batches").fetchone()[0]
+    connection.close()
+    assert rows < 300
+
+
+def test_a_mark_whose_commit_was_not_acknowledged_is_never_merged_away(database, url):
+    marks = Marks("it", database.inserter)
+    for number in range(1, 601):
+        mark(database, marks, number, Spans.of([number]), is_acknowledged=number % 50 != 0)
+    assert read_run(url, "it").durable == Spans([(1, 601)])
+
+
+def test_every_process_has_its_own_marks_and_sees_those_of_others(database):
+    ours, theirs = Marks("it", database.inserter), Marks("it", database.inserter)
+    mark(database, ours, 1, Spans.parse("0-9"))
+    mark(database, theirs, 1, Spans.parse("5-20"))
+    mark(database, theirs, 2, Spans.parse("500"))
+    found = database.transactions.run(
+        lambda connection: ours.durable(connection, Spans.parse("8-12"))
+    )
+    assert found == (Spans.parse("0-9"), Spans.parse("5-20"))
+
+
+def test_a_run_is_entered_once_however_its_commit_was_answered(database):
+    database.enter(record(), is_resumed=False)  # as after a commit without an answer
+    with pytest.raises(InvalidConfig, match="run it is in this database already"):
+        database.enter(record(started_at="2026-01-02T00:00:00.000Z"), is_resumed=False)
+
+
+@pytest.mark.parametrize(
+    ("durable", "ended", "state"),
+    [("0-999", "interrupted", "finished"), ("0-998", "interrupted", "interrupted")],
+)
+def test_a_run_is_finished_once_all_its_execs_are_durable(database, url, durable, ended, state):
+    mark(database, Marks("it", database.inserter), 1, Spans.parse(durable))
+    database.transactions.run(lambda connection: Ledger.end(connection, "it", ended))
+    assert read_run(url, "it").state == state
+
+
+def test_a_resumed_run_is_unfinished_again(database, url):
+    database.transactions.run(lambda connection: Ledger.end(connection, "it", "failed"))
+    database.enter(record(), is_resumed=True)
+    assert read_run(url, "it").state == "unfinished"
+
+
+def test_runs_are_listed_the_latest_first(database, url):
+    database.enter(record("later", "2026-01-03T00:00:00.000Z", None), is_resumed=False)
+    mark(database, Marks("it", database.inserter), 1, Spans.parse("0-9"))
+    later, it = read_runs(url)
+    assert (later.id, later.planned, later.last_commit) == ("later", None, None)
+    assert (it.id, len(it.durable), it.seed) == ("it", 10, 7)
+    assert it.last_commit is not None
+
+
+def test_a_database_without_a_ledger_says_so(tmp_path):
+    path = tmp_path / "other.db"
+    sqlite3.connect(path).close()
+    path.touch()
+    with pytest.raises(InvalidConfig, match="no run is recorded"):
+        read_runs(f"sqlite:///{path}")
+
+
+def test_looking_for_runs_creates_no_file(tmp_path):
+    with pytest.raises(InvalidConfig, match="there is no such file"):
+        read_runs(f"sqlite:///{tmp_path}/none.db")
+    assert not list(tmp_path.iterdir())
