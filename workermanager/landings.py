@@ -42,7 +42,8 @@ class Landings:
     def land(self, job: Job, landing: Landing) -> None:
         """Give an exec's rows to the writer; waits while too many are on their way.
 
-        Once ``is_fenced`` is set, the accounts are closed: the rows of a late exec are not written.
+        Once ``is_fenced`` is set, the accounts are closed: the rows of a late exec are not written,
+        and nobody is told of those that still were.
         """
         if self.is_fenced:
             return
@@ -55,6 +56,8 @@ class Landings:
     def _settle(
         self, job: Job, landing: Landing, refused: WriteError | None, inserted: Rows
     ) -> None:
+        if self.is_fenced:
+            return
         recorder, ended = self.recorder, job.now()
         recorder.response.record(ended - landing.due)
         if refused is None:

@@ -207,6 +207,8 @@ class Run:
         self.stop(now=True)
 
     def _on_outage(self, refusal: WriteError) -> None:
+        if self._is_left_behind:
+            return
         logger.error("the run stops, because the database does not go on: {}", refusal)
         self._outage = refusal
         self.stop()

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _FIRST_WAIT_S: Final = 0.02
 _LONGEST_WAIT_S: Final = 1.0
+_WORTH_TELLING_S: Final = 1.0
 PATIENCE_S: Final = 60.0  # longer than a restart or a failover takes
 
 
@@ -82,7 +83,7 @@ class Transactions:
         begun, attempt = self._now(), 0
         while True:
             try:
-                return self._once(work, isolation)
+                result = self._once(work, isolation)
             except Exception as error:
                 if not is_transient(error) or self._now() - begun >= self._patience_s:
                     raise
@@ -91,6 +92,10 @@ class Transactions:
                 attempt += 1
                 if (wait or self._wait)(ceiling * self._random.random()):
                     raise
+            else:
+                if attempt and self._now() - begun >= _WORTH_TELLING_S:
+                    logger.info("the database goes on after {:.1f} s", self._now() - begun)
+                return result
 
     def _once(self, work: Callable[[Connection], T], isolation: str | None) -> T:
         with self._tally:
