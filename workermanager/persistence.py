@@ -117,6 +117,16 @@ class Opening(NamedTuple):
     on_crash: Callable[[], None]
     on_outage: Callable[[WriteError], None]
 
+    def choose(
+        self, around: Persistence | None, record: RunRecord | None, *, is_resumed: bool
+    ) -> Persistence | None:
+        """The database of the run around where that serves, else one of our own, else none."""
+        if around is not None and self.plan.database in (None, around.database.url):
+            return self.borrow(around)
+        if self.plan.database is None:
+            return None
+        return self.open(record, is_resumed=is_resumed)
+
     def borrow(self, around: Persistence) -> Persistence:
         """The database of the run around. Its ledger knows nothing of the execs of this one.
 

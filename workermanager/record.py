@@ -16,9 +16,18 @@ from workermanager.spans import Spans
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from instrumentation.execution import RunContext
     from workermanager.plan import Plan
 
-__all__ = ["FINISHED", "UNFINISHED", "RunRecord", "check_same", "describe_facts"]
+__all__ = [
+    "FINISHED",
+    "UNFINISHED",
+    "RunRecord",
+    "check_same",
+    "describe_facts",
+    "format_moment",
+    "make_record",
+]
 
 FINISHED: Final = "finished"
 UNFINISHED: Final = "unfinished"
@@ -65,6 +74,18 @@ class RunRecord:
     def epoch(self) -> datetime:
         """Where the run's ``ctx.now`` starts."""
         return datetime.fromisoformat(self.facts["epoch"])
+
+
+def make_record(plan: Plan, context: RunContext, origin: Mapping[str, Any] | None) -> RunRecord:
+    """The record of a run that is about to begin; ``origin`` is how it was started."""
+    return RunRecord(
+        id=context.id,
+        name=context.name,
+        started_at=format_moment(context.started_at),
+        planned=plan.arrivals.total,
+        facts=describe_facts(plan, context.epoch),
+        origin=origin,
+    )
 
 
 def describe_facts(plan: Plan, epoch: datetime) -> dict[str, Any]:
@@ -152,3 +173,8 @@ def _describe_schema(tables: list[Any]) -> dict[str, str]:
 def _hash(value: object) -> str:
     text = json.dumps(value, sort_keys=True, default=lambda other: type(other).__qualname__)
     return f"{derive_seed(text):016x}"
+
+
+def format_moment(moment: datetime) -> str:
+    """A moment in UTC, to the millisecond: ``2026-01-01T00:00:00.000Z``."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

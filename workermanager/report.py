@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from instrumentation.errors import InvalidConfig
+from workermanager.record import format_moment
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from instrumentation.execution import RunContext
     from workermanager.histogram import Histogram
     from workermanager.telemetry import DatabaseFigures, Figures
@@ -243,11 +242,6 @@ def _report_database(figures: DatabaseFigures | None) -> DatabaseReport | None:
         halved=figures.halved,
         found=figures.found,
     )
-
-
-def format_moment(moment: datetime) -> str:
-    """A moment in UTC, to the millisecond: ``2026-01-01T00:00:00.000Z``."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _ms(nanoseconds: float) -> float:

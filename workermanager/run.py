@@ -20,8 +20,8 @@ from workermanager.nesting import Workplace
 from workermanager.persistence import Opening, Persistence
 from workermanager.plan import plan_once
 from workermanager.pool import Pool
-from workermanager.record import FINISHED, RunRecord, describe_facts
-from workermanager.report import Report, format_moment, make_report
+from workermanager.record import FINISHED, make_record
+from workermanager.report import Report, make_report
 from workermanager.runner import Job, Runner
 from workermanager.telemetry import Figures, Recorder, merge
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from instrumentation.errors import WriteError
     from instrumentation.execution import RunContext
     from workermanager.plan import Plan
+    from workermanager.record import RunRecord
 
 __all__ = ["Run", "workplace"]
 
@@ -157,32 +158,14 @@ class Run:
         )
 
     def _open_persistence(self) -> Persistence | None:
-        """The parent's database where that serves, else one of our own, else none."""
-        plan, parent = self.plan, self._parent
-        around = parent._persistence if parent is not None else None
+        parent, record = self._parent, self._resumed
+        if record is None and parent is None and self.plan.has_ledger:
+            record = make_record(self.plan, self._context, self._origin)
         opening = Opening(
-            plan, self._now, self._wait_unless_halted, self._on_crash, self._on_outage
+            self.plan, self._now, self._wait_unless_halted, self._on_crash, self._on_outage
         )
-        if around is not None and plan.database in (None, around.database.url):
-            return opening.borrow(around)
-        if plan.database is None:
-            return None
-        if not plan.has_ledger or parent is not None:
-            return opening.open(None, is_resumed=False)
-        return opening.open(
-            self._resumed or self._make_record(), is_resumed=self._resumed is not None
-        )
-
-    def _make_record(self) -> RunRecord:
-        context, plan = self._context, self.plan
-        return RunRecord(
-            id=context.id,
-            name=context.name,
-            started_at=format_moment(context.started_at),
-            planned=plan.arrivals.total,
-            facts=describe_facts(plan, context.epoch),
-            origin=self._origin,
-        )
+        around = parent._persistence if parent is not None else None
+        return opening.choose(around, record, is_resumed=self._resumed is not None)
 
     # On the pool's threads
 

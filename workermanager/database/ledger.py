@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, inspect, select
 
 from instrumentation.errors import InvalidConfig
-from workermanager.record import FINISHED, UNFINISHED, RunRecord
+from workermanager.record import FINISHED, UNFINISHED, RunRecord, format_moment
 from workermanager.spans import Spans
 
 if TYPE_CHECKING:
@@ -213,4 +213,4 @@ def _require_tables(connection: Connection) -> None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_moment(datetime.now(UTC))
