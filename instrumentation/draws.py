@@ -6,7 +6,7 @@ So an exec gives the same values on any thread, in any order, and on every attem
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from instrumentation.fakes import thread_faker
@@ -26,6 +26,13 @@ _DIGEST_BYTES: Final = 64
 _PICK_BITS: Final = 32
 _PICK_MASK: Final = (1 << _PICK_BITS) - 1
 _PICKS_PER_DIGEST: Final = _DIGEST_BYTES * 8 // _PICK_BITS
+
+
+class _Paused(NamedTuple):
+    """The states of a step's generators; None for one that it has not."""
+
+    random: tuple[Any, ...] | None
+    faker: tuple[Any, ...] | None
 
 
 class Draws:
@@ -81,6 +88,29 @@ class Draws:
         text = f"{self.seed}/{self.n}/{self.path}/uuid/{self._uuids}"
         self._uuids += 1
         return UUID(bytes=blake2b(text.encode(), digest_size=16).digest(), version=4)
+
+    def pause(self) -> _Paused:
+        """What the step's generators stand at, to `go_on` from."""
+        return _Paused(
+            None if self._random is None else self._random.getstate(),
+            None if self._faker is None else self._faker.random.getstate(),
+        )
+
+    def go_on(self, paused: _Paused) -> None:
+        """Put the step's generators back to where they were."""
+        if self._random is not None and paused.random is not None:
+            self._random.setstate(paused.random)
+        if self._faker is not None and paused.faker is not None:
+            self._faker.random.setstate(paused.faker)
+
+    def take_over(self, step: Draws) -> None:
+        """Seed the very generators that the step may hold, for what is done inside it."""
+        if step._random is not None:
+            self._random = step._random
+            self._random.seed(derive_seed(self.seed, self.n, self.path, "random"))
+        if step._faker is not None:
+            self._faker = step._faker
+            self._faker.seed_instance(derive_seed(self.seed, self.n, self.path, "faker"))
 
     def pick(self, values: Sequence[T]) -> T:
         """One of the values; a digest serves 16 picks of 32 bits, 0.2 µs each.

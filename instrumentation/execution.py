@@ -100,6 +100,7 @@ class Exec:
         "attempt",
         "exec",
         "grown",
+        "is_transacting",
         "n",
         "path",
         "rows",
@@ -118,6 +119,7 @@ class Exec:
         self.rows: list[tuple[NamedTable, Mapping[str, Any]]] | None = None
         self._drawn: Draws | None = None
         self._uniques = 0
+        self.is_transacting = False
 
     @property
     def random(self) -> Random:
@@ -225,7 +227,8 @@ class Exec:
         is the database's, such as ``"SERIALIZABLE"``.
 
         Raises:
-            InvalidConfig: the run has no database.
+            InvalidConfig: the run has no database, or ``fn`` is in a transaction already.
+            Cancelled: the run was told to stop now.
             Exception: whatever ``fn`` or the database raised and no retry could mend.
         """
         transact = self.run.transact
@@ -233,18 +236,28 @@ class Exec:
             raise InvalidConfig(
                 "ctx.transact needs a database: Worker(database=…) or --database URL"
             )
-        path, drawn, bookmark = self.path, self._source(), self.bookmark()
+        if self.is_transacting:
+            raise InvalidConfig("ctx.transact: a transaction cannot be begun inside another one")
+        path, step, bookmark = self.path, self._source(), self.bookmark()
+        paused = step.pause()
 
         def attempt(connection: Any) -> T:
             self.rewind(bookmark)
+            self._source().take_over(step)
             return fn(connection)
 
-        drawn.transactions += 1
-        self.path = f"{path}/transact-{drawn.transactions}"
+        step.transactions += 1
+        self.path = f"{path}/transact-{step.transactions}"
+        self.is_transacting = True
         try:
             return transact(path, attempt, isolation)
+        except Exception:
+            self.check()  # what fails because the run was told to stop now has not failed
+            raise
         finally:
-            self.path, self._drawn = path, drawn
+            self.is_transacting = False
+            self.path, self._drawn = path, step
+            step.go_on(paused)
 
     def bookmark(self) -> Bookmark:
         """Where the exec stands, to `rewind` to."""

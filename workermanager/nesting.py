@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from instrumentation.errors import InvalidConfig
+
 if TYPE_CHECKING:
     from workermanager.runner import Runner
 
@@ -32,7 +34,14 @@ class Workplace(threading.local, Generic[RunT]):
         self._run, self._runner = run, runner
 
     def nesting(self) -> Nesting[RunT] | None:
-        """Where a Worker started on this thread would be nested; None outside of any exec."""
-        if self._run is None or self._runner is None or self._runner.current is None:
+        """Where a Worker started on this thread would be nested; None outside of any exec.
+
+        Raises:
+            InvalidConfig: the exec is in a transaction, which the nested run's rows would wait for.
+        """
+        current = None if self._runner is None else self._runner.current
+        if self._run is None or current is None:
             return None
-        return Nesting(self._run, self._runner.current.child_seed())
+        if current.is_transacting:
+            raise InvalidConfig("a Worker cannot be started inside ctx.transact")
+        return Nesting(self._run, current.child_seed())

@@ -73,10 +73,10 @@ class Plan:
         return self.instrumentation.func_name
 
     def without(self, done: Spans) -> Plan:
-        """The plan of what is left once some execs are durable."""
+        """The plan of what is left once some execs are durable; it drops none of them."""
         left = Remaining(self.arrivals, done)
         threads = self.threads if left.total is None else max(1, min(self.threads, left.total))
-        return replace(self, arrivals=left, threads=threads)
+        return replace(self, arrivals=left, threads=threads, overrun=Overrun())
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON-ready values: what ``workermanager check`` shows."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from instrumentation.errors import InvalidConfig
 from instrumentation.fakes import LOCALE, faker_version
 from instrumentation.seeds import derive_seed
+from workermanager.redaction import hide
 from workermanager.spans import Spans
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def make_record(plan: Plan, context: RunContext, origin: Mapping[str, Any] | Non
 def describe_facts(plan: Plan, epoch: datetime) -> dict[str, Any]:
     """What the rows of a run follow from, as JSON-ready values.
 
-    Params and tables are hashed: their names are told, their values are nobody's business.
+    Params and tables are hashed: their names are told, their values are nobody's business. Of a
+    secret param not even the hash is kept: a short secret can be guessed from it.
     """
     execs = plan.execs_per_tick
     return {
@@ -104,7 +106,8 @@ def describe_facts(plan: Plan, epoch: datetime) -> dict[str, Any]:
         "spread": plan.spread,
         "steps": {str(place): link.path for place, link in enumerate(plan.links, 1)},
         "params": {
-            str(name): _hash(value) for name, value in plan.instrumentation.task_arguments.items()
+            str(name): _hash(value) if hide(str(name), "") == "" else "not kept"
+            for name, value in plan.instrumentation.task_arguments.items()
         },
         "schema": {} if plan.schema is None else _describe_schema(plan.schema.sorted_tables),
         "faker": faker_version(),
@@ -171,7 +174,10 @@ def _describe_schema(tables: list[Any]) -> dict[str, str]:
 
 
 def _hash(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, default=lambda other: type(other).__qualname__)
+    try:
+        text = json.dumps(value, sort_keys=True, default=lambda other: type(other).__qualname__)
+    except (TypeError, ValueError, RecursionError):  # keys of several types, or a knot
+        text = type(value).__qualname__
     return f"{derive_seed(text):016x}"
 
 

@@ -10,10 +10,13 @@ __all__ = ["hide", "one_line", "redact"]
 # Bounded, or a long text of nothing but beginnings of URLs would take quadratic time.
 _IN_URL: Final = re.compile(r"(://[^\s:/]{0,256}):[^\s@]{0,256}@(?:[^\s/@]{0,256}@)*")
 _NAMED: Final = re.compile(
-    r"""((?:password|passwd|pwd|secret|token)["']?(?:=|: ))("[^"]*"|'[^']*'|[^\s&,;)'"]+)""",
+    r"""((?:password|passwd|pwd|secret|token|api_?key)["']?(?:=|: ))"""
+    r"""("[^"]*"|'[^']*'|[^\s&,;)'"]+)""",
     re.IGNORECASE,
 )
-_SECRET_NAME: Final = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(
+    "password|passwd|passphrase|pwd|secret|token|api.?key|credential|private", re.IGNORECASE
+)
 _LONGEST: Final = 300
 
 

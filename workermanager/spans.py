@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ["Spans"]
+
+_PAIR: Final = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 
 
 class Spans:
@@ -37,7 +40,7 @@ class Spans:
         Raises:
             ValueError: it is nothing of the kind.
         """
-        return cls(_parse_pair(part) for part in text.split(",") if part)
+        return cls(_parse_pair(part) for part in text.split(",")) if text else cls()
 
     @classmethod
     def union(cls, sets: Iterable[Spans]) -> Self:
@@ -104,5 +107,10 @@ def _join(pairs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _parse_pair(text: str) -> tuple[int, int]:
-    first, dash, last = text.partition("-")
-    return int(first), int(last if dash else first) + 1
+    match = _PAIR.fullmatch(text)
+    if match is None:
+        raise ValueError(f"no span of execs: {text!r}")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise ValueError(f"a span of execs that ends before it begins: {text!r}")
+    return first, last + 1

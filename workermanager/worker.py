@@ -170,9 +170,9 @@ class Worker:
         """Run every exec to its end and report.
 
         ``resume`` is the id of a run that is to be finished: only execs that the ledger has not as
-        durable are run, with the seed and the epoch of that run. One whose plan, seed, steps,
-        params, schema or Faker version differ is refused; ``force`` overlooks what does not
-        change which exec is which.
+        durable are run, none is dropped, with the seed and the epoch of that run. One whose plan,
+        seed, steps, params, schema or Faker version differ is refused; ``force`` overlooks what
+        does not change which exec is which.
 
         Ctrl-C stops new arrivals and waits for the running execs, a second one does not wait;
         KeyboardInterrupt is raised when the accounts are made. SystemExit or KeyboardInterrupt

@@ -73,3 +73,52 @@ forty_two = 42
 def logs_a_secret(ctx, params):
     ctx.log.bind(password="canary-5f2e").info('connecting with password="canary-5f2e" now')
     raise ValueError("as planned")
+
+
+def _things():
+    """Where the targets below insert; SQLAlchemy takes a while, so only they import it."""
+    from sqlalchemy import Column, Integer, MetaData, String, Table
+
+    schema = MetaData()
+    columns = Column("id", Integer, primary_key=True), Column("name", String(40))
+    return Table("things", schema, *columns)
+
+
+def _inserts_into(things, **settings):
+    def seeds(ctx, params):
+        name = f"{ctx.uuid().hex[:8]} {params.get('size', 0)}"
+        ctx.insert(things, {"id": ctx.n, "name": name})
+
+    def afterwards(ctx, params):
+        print("the callback ran")
+
+    return Worker(seeds, schema=things.metadata, callback=afterwards, **settings)
+
+
+def seeds_things():
+    return _inserts_into(_things())
+
+
+def holds_on():
+    """As above, but from exec 20 on say so in a marker, and wait until the test allows more."""
+    things = _things()
+
+    def seeds_until(ctx, params):
+        ctx.insert(things, {"id": ctx.n, "name": ctx.uuid().hex})
+        if ctx.n >= 20:
+            Path(params["marker"]).touch()
+            while not Path(params["allow"]).exists():
+                ctx.sleep(0.005)
+
+    return Worker(seeds_until, schema=things.metadata)
+
+
+def fails_unless_allowed():
+    things = _things()
+
+    def seeds_or_not(ctx, params):
+        if ctx.n % 2 and not Path("allow").exists():
+            raise ValueError("not yet")
+        ctx.insert(things, {"id": ctx.n, "name": ctx.uuid().hex})
+
+    return Worker(seeds_or_not, schema=things.metadata)

@@ -1,11 +1,12 @@
 """The ledger: runs and their durable execs, in tables of the user's own database."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from workermanager import InvalidConfig
+from workermanager import InvalidConfig, Worker
 from workermanager.database.ledger import Ledger, Marks
 from workermanager.database.store import Database, read_run, read_runs
 from workermanager.record import RunRecord
@@ -112,3 +113,21 @@ def test_looking_for_runs_creates_no_file(tmp_path):
     with pytest.raises(InvalidConfig, match="there is no such file"):
         read_runs(f"sqlite:///{tmp_path}/none.db")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("overrun", ["drop", "late:1ms"])
+def test_a_resumed_run_drops_none_of_what_is_missing(url, overrun, calls):
+    fails = True
+
+    def step(ctx, params):
+        if fails and ctx.n % 2 == 0:
+            raise OSError
+        calls(ctx, params)
+
+    plan = {"execs_per_tick": [100], "tick_duration": 0, "threads": 4, "seed": 7, "run_id": "r"}
+    worker = Worker(step, **plan, overrun="queue", database=url)
+    assert worker.run().counts["failed"] == 50
+    fails = False
+    report = replace(worker, overrun=overrun).run(resume="r")
+    assert (report.counts["due"], report.counts["ok"], report.counts["skipped"]) == (50, 50, 50)
+    assert calls.sorted == list(range(100))

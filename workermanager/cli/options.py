@@ -197,9 +197,10 @@ def find_runs(env_file: Path | None, database: str | None) -> list[RunRecord]:
 
 
 def origin_of(target: str, assignments: Sequence[str]) -> dict[str, Any]:
-    """What the ledger keeps of a command line; secrets are not for it."""
-    shown = [pair for pair in assignments if hide(pair.partition("=")[0], 0) == 0]
-    return {"target": target, "params": shown}
+    """What the ledger keeps of a command line; a param with anything secret is left out."""
+    pairs = [assignment.partition("=") for assignment in assignments]
+    kept = [f"{name}={text}" for name, _, text in pairs if hide(name, text) == text]
+    return {"target": target, "params": kept}
 
 
 def _read_run(url: str | None, run_id: str) -> RunRecord:

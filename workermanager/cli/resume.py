@@ -24,7 +24,7 @@ __all__ = ["command"]
 @click.command("resume")
 @click.argument("run_id", metavar="RUN_ID")
 @click.argument("target", metavar="[TARGET]", required=False)
-@plan_options("threads", "overrun", "grace", "database", target=False)
+@plan_options("threads", "grace", "database", target=False)
 @force_option
 @output_options
 def command(
@@ -42,8 +42,9 @@ def command(
 ) -> int:
     """Finish the run RUN_ID: run exactly the execs that its database has not as durable.
 
-    What ran is taken from the ledger in the database, TARGET included unless it is given. The
-    database is then the same as if nothing had ended the run.
+    What ran is taken from the ledger in the database, TARGET included unless it is given; a param
+    that is secret was not kept, so --set it again. No exec is dropped or expires: all are queued.
+    The database is then the same as if nothing had ended the run.
 
     A run whose seed, plan, steps, params, schema or Faker version differ is refused; --force
     overlooks what does not change which exec is which. Exit codes are those of `run`.

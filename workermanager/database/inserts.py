@@ -143,7 +143,7 @@ def _copy(connection: Connection, shape: _Shape, rows: list[tuple[Any, ...]]) ->
         _insert_many(connection, shape, rows)
         return
     driver: Any = connection.connection.driver_connection
-    text = f"COPY {shape.head} ({shape.names}) FROM STDIN"
+    text = f"COPY {shape.head} ({shape.names}) FROM STDIN".replace("%%", "%")  # no parameters
     with driver.cursor() as cursor, cursor.copy(text) as copy:
         for row in rows:
             copy.write_row(row)

@@ -21,7 +21,9 @@ __all__ = [
 LOST: Final = "connection lost"
 
 # Classes and codes of PostgreSQL's appendix A; CockroachDB uses the same.
-_TRANSIENT_STATES: Final = frozenset({"40001", "40003", "40P01", "57P01", "57P02", "57P03"})
+_TRANSIENT_STATES: Final = frozenset(
+    {"25P03", "40001", "40003", "40P01", "57P01", "57P02", "57P03", "57P05"}
+)
 _TRANSIENT_CLASSES: Final = ("08",)
 _OUTAGE_CLASSES: Final = ("28", "3D", "53", "58", "XX")
 _OUTAGE_STATES: Final = frozenset({"25006", "57P04"})
@@ -49,6 +51,8 @@ def is_transient(error: BaseException) -> bool:
     """
     cause = _driver_error(error)
     state = getattr(cause, "sqlstate", None)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
     if isinstance(state, str):
         return state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)
     code = getattr(cause, "sqlite_errorcode", None)

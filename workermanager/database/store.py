@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from msgspec import MsgspecError
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -130,6 +131,8 @@ def _read(url: str, read: Callable[[Connection], T]) -> T:
         return database.transactions.run(read)
     except SQLAlchemyError as error:
         raise InvalidConfig(f"database: the ledger cannot be read: {refusal(error)}") from error
+    except (ValueError, MsgspecError) as error:
+        raise InvalidConfig(f"database: the ledger is damaged: {error}") from error
     finally:
         database.close()
 
