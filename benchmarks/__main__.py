@@ -8,7 +8,7 @@ from importlib import import_module
 
 from benchmarks.harness import NOT_INSTALLED
 
-NAMES = ("engine", "ticks", "starvation", "arrivals", "stall", "memory", "startup")
+NAMES = ("engine", "ticks", "starvation", "arrivals", "stall", "memory", "startup", "seeding")
 
 
 def main() -> int:

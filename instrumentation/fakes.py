@@ -56,11 +56,13 @@ def faker_version() -> str:
 class Pools:
     """Tables of Faker-made values, made once per run from its seed and then picked from.
 
-    A table of 4,096 names takes 4 ms to make, one of companies 25 ms; a value out of it 0.5 µs.
+    A table of 1,024 values takes 2 to 25 ms to make; a value out of it 1 µs. ``plain`` has those of
+    providers without arguments, by provider and size.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self.plain: dict[tuple[str, int], tuple[Any, ...]] = {}
         self._tables: dict[Hashable, tuple[Any, ...]] = {}
         self._lock = threading.Lock()
 
@@ -72,15 +74,14 @@ class Pools:
         Raises:
             InvalidConfig: there is no such provider, or its values depend on more than the seed.
         """
-        key: Hashable = (provider, size)
-        if args or kwargs:
-            key = (provider, size, repr(args), repr(sorted(kwargs.items())))
+        key: Hashable = (provider, size, repr(args), repr(sorted(kwargs.items())))
         table = self._tables.get(key)
         if table is None:
             with self._lock:  # one makes it, the others wait: it takes longer in many threads
-                table = self._tables.get(key)
-                if table is None:
-                    table = self._tables[key] = self._make(key, provider, size, args, kwargs)
+                table = self._tables.get(key) or self._make(key, provider, size, args, kwargs)
+                self._tables[key] = table
+                if not (args or kwargs):
+                    self.plain[provider, size] = table
         return table
 
     def _make(

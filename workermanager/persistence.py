@@ -5,12 +5,14 @@ Imports SQLAlchemy only for runs that have a database.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from loguru import logger
 
 from instrumentation.errors import InvalidConfig, WriteError
 from instrumentation.fakes import make_faker
+from workermanager.garbage import fewer_collections
 from workermanager.landings import Landings, TransactionTimes
 from workermanager.telemetry import DatabaseFigures
 
@@ -45,6 +47,8 @@ class Persistence:
         self.transact = transact
         self.is_borrowed = is_borrowed
         self._record = record
+        self._meanwhile = ExitStack()
+        self._meanwhile.enter_context(fewer_collections())
 
     @property
     def has_ledger(self) -> bool:
@@ -97,6 +101,7 @@ class Persistence:
 
     def close(self, seconds: float | None) -> None:
         """Let go of the database, waiting at most so long for what is on its way."""
+        self._meanwhile.close()
         if self.is_borrowed:
             return
         is_done = self.landings.writer.close(seconds)

@@ -5,12 +5,12 @@ import resource
 from tests.kit.seeding import TARGET, Seeding, dump, whole_chains
 
 EXECS = 1_500
-PLAN = ("--execs-per-tick", f"{EXECS},", "--tick-duration", 0, "--seed", 7, "--run-id", "it")
+PLAN = ("--execs-per-tick", f"{EXECS},", "--tick-duration", "1s", "--seed", 7, "--run-id", "it")
 
 
 def test_a_file_that_may_not_grow_stops_the_run_which_can_be_resumed(seed, tmp_path):
     quiet, url = f"sqlite:///{tmp_path}/undisturbed.db", f"sqlite:///{tmp_path}/small.db"
-    seed(quiet, [EXECS]).run()
+    seed(quiet, [EXECS], tick_duration="1s").run()
     where = ("--database", url)
 
     def allow_little():
@@ -32,7 +32,7 @@ def test_a_file_that_may_not_grow_stops_the_run_which_can_be_resumed(seed, tmp_p
 
 def test_a_database_that_is_full_says_so(seed, tmp_path):
     quiet, url = f"sqlite:///{tmp_path}/undisturbed.db", f"sqlite:///{tmp_path}/small.db"
-    seed(quiet, [EXECS]).run()
+    seed(quiet, [EXECS], tick_duration="1s").run()
     target = f"{tmp_path}/small.py:worker"
     (tmp_path / "small.py").write_text(SMALL.format(target=TARGET))
     where = ("--database", url)

@@ -13,7 +13,7 @@ EXECS = 1_500
 @pytest.fixture
 def undisturbed(seed, tmp_path):
     url = f"sqlite:///{tmp_path}/undisturbed.db"
-    assert seed(url, [EXECS]).run().counts["ok"] == EXECS
+    assert seed(url, [EXECS], tick_duration="1s").run().counts["ok"] == EXECS
     return dump(url)
 
 
@@ -26,7 +26,7 @@ def test_killed_anywhere_and_resumed_the_database_is_the_same(
     for attempt in range(20 if is_long else 3):
         url, folder = make_url(), tmp_path / str(attempt)
         folder.mkdir()
-        plan = ("--execs-per-tick", f"{EXECS},", "--tick-duration", 0, "--threads", threads)
+        plan = ("--execs-per-tick", f"{EXECS},", "--tick-duration", "1s", "--threads", threads)
         where = ("--database", url)
         run = Seeding(folder, "run", TARGET, "--seed", 7, "--run-id", "it", *plan, *where)
         run.kill_after(random.randrange(1, EXECS))

@@ -16,9 +16,9 @@ def test_a_server_that_crashes_five_times_costs_nothing(
     postgres, make_postgres_url, seed, tmp_path
 ):
     quiet = f"sqlite:///{tmp_path}/undisturbed.db"
-    seed(quiet, [EXECS]).run()
+    seed(quiet, [EXECS], tick_duration="3s").run()
     url = make_postgres_url()
-    run = seed(url, [EXECS]).start()
+    run = seed(url, [EXECS], tick_duration="3s").start()
     for restart in range(1, 6):
         wait_until(lambda restart=restart: run.figures().counts["ok"] >= restart * EXECS // 7, run)
         postgres.restart(mode="immediate")

@@ -7,7 +7,7 @@ from tests.kit.seeding import TARGET, Seeding, dump
 from workermanager import Worker
 
 EXECS = 1_500
-PLAN = ("--execs-per-tick", f"{EXECS},", "--tick-duration", 0)
+PLAN = ("--execs-per-tick", f"{EXECS},", "--tick-duration", "1s")
 
 schema = MetaData()
 numbers = Table("numbers", schema, Column("n", Integer, primary_key=True))
@@ -29,7 +29,7 @@ def test_sixty_four_threads_and_their_transactions_never_find_the_file_locked(tm
 @pytest.mark.timeout(120)
 def test_three_processes_that_resume_one_run_leave_the_same_database(make_url, seed, tmp_path):
     quiet, url = f"sqlite:///{tmp_path}/undisturbed.db", make_url()
-    seed(quiet, [EXECS]).run()
+    seed(quiet, [EXECS], tick_duration="1s").run()
     folders = [tmp_path / name for name in ("first", "second", "third")]
     for folder in folders:
         folder.mkdir()
@@ -44,7 +44,7 @@ def test_three_processes_that_resume_one_run_leave_the_same_database(make_url, s
 @pytest.mark.timeout(120)
 def test_three_runs_of_one_seed_leave_the_same_database_too(make_url, seed, tmp_path):
     quiet, url = f"sqlite:///{tmp_path}/undisturbed.db", make_url()
-    seed(quiet, [EXECS]).run()
+    seed(quiet, [EXECS], tick_duration="1s").run()
     folders = [tmp_path / name for name in ("first", "second", "third")]
     for folder in folders:
         folder.mkdir()

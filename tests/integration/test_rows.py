@@ -246,5 +246,5 @@ def test_a_writer_that_is_behind_holds_the_threads_back(path):
         with lock:
             ended[0] += 1
 
-    write(step, path, 20_000, on_result=settled, threads=8).run()
-    assert most_waiting <= 1_000 + 500 + 8
+    write(step, path, 30_000, on_result=settled, threads=8).run()
+    assert most_waiting <= 4_000 + 2_000 + 2 * 8

@@ -1,13 +1,15 @@
+import pickle
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import RFC_4122, UUID, SafeUUID
 
 import pytest
 from loguru import logger
 
 from instrumentation.errors import Cancelled, InvalidConfig
-from instrumentation.execution import Outcome, Result
+from instrumentation.execution import Exec, Outcome, Result
 from instrumentation.params import TaskParams
 from instrumentation.seeds import derive_seed, seeded_random
 
@@ -226,3 +228,107 @@ def test_lag_service_and_response_are_three_different_times():
 
 def test_outcomes_are_the_closed_set_that_counts_are_made_of():
     assert [str(one) for one in Outcome] == ["ok", "failed", "dropped", "expired", "interrupted"]
+
+
+# Keys in order
+
+
+def test_keys_of_version_7_are_in_the_order_of_time_and_then_of_n(make_exec):
+    ids = [make_exec(n, planned_ns=lambda n: n // 3 * 1_000_000).uuid7() for n in range(3_000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_key_of_version_7_has_the_planned_moment_in_it(make_exec):
+    key = make_exec(2).uuid7()
+    assert (key.version, key.variant) == (7, RFC_4122)
+    moment = datetime.fromtimestamp((key.int >> 80) / 1_000, UTC)
+    assert moment == datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)
+
+
+def test_keys_of_either_version_never_repeat_within_an_exec(make_exec):
+    ctx = make_exec(3)
+    ids = [make() for _ in range(500) for make in (ctx.uuid, ctx.uuid7)]
+    assert len(set(ids)) == 1_000
+    assert {key.version for key in ids} == {4, 7}
+    again = make_exec(3)
+    assert ids == [make() for _ in range(500) for make in (again.uuid, again.uuid7)]
+
+
+def test_a_uuid_is_one_like_any_other(make_exec):
+    key = make_exec(3).uuid()
+    assert (key, hash(key), str(key)) == (UUID(str(key)), hash(UUID(str(key))), str(UUID(str(key))))
+    assert pickle.loads(pickle.dumps(key)) == key
+    assert key.is_safe is SafeUUID.unknown
+
+
+# Values made once
+
+
+def test_a_pooled_value_is_one_that_faker_makes_and_repeats(make_exec):
+    run = make_exec(0).run
+    values = {Exec(run, n, 0, n).pooled("name", of=8) for n in range(300)}
+    assert len(values) <= 8
+    other = make_exec(5)
+    assert other.pooled("name", of=8) == make_exec(5).pooled("name", of=8) in values
+
+
+def test_each_value_of_a_pool_comes_about_as_often(make_exec):
+    run = make_exec(0).run
+    run.pools.table("pyint", 16, (), {})
+    drawn = Counter()
+    for n in range(2_000):
+        ctx = Exec(run, n, 0, n)
+        drawn.update(ctx._source().pick(range(16)) for _ in range(20))
+    assert len(drawn) == 16
+    assert all(2_200 < count < 2_800 for count in drawn.values())
+
+
+def test_arguments_of_a_provider_make_a_pool_of_their_own(make_exec):
+    ctx = make_exec(1)
+    low = {ctx.pooled("pyint", of=50, min_value=0, max_value=9) for _ in range(100)}
+    high = {ctx.pooled("pyint", 10, 19, of=50) for _ in range(100)}
+    assert max(low) < 10 <= min(high)
+
+
+def test_threads_make_a_pool_once(make_exec):
+    pools = make_exec(1).run.pools
+    barrier, tables = threading.Barrier(8), []
+
+    def ask():
+        barrier.wait(10)
+        tables.append(pools.table("company", 100, (), {}))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(table) for table in tables}) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "of", "message"),
+    [
+        ("compny", 10, "no provider 'compny'"),
+        ("name", 0, "must be 1 or more"),
+        ("date_time_this_year", 10, "clock"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_refused(make_exec, provider, of, message):
+    with pytest.raises(InvalidConfig, match=message):
+        make_exec(1).pooled(provider, of=of)
+
+
+# Values that are unique
+
+
+def test_a_unique_text_is_unique_in_and_among_execs_and_runs(make_exec):
+    made = []
+    for seed in (7, -7, 2**40):
+        for n in range(40):
+            ctx = make_exec(n, seed=seed)
+            made += [ctx.unique("bob@example.com") for _ in range(3)]
+    assert len(set(made)) == len(made) == 360
+    assert made[0] == "bob.7-0-0@example.com"
+    assert make_exec(41).unique("bob") == "bob.7-15-0"

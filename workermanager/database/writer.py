@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Settle", "Writer"]
 
-_MOST_PER_COMMIT: Final = 500
+_MOST_PER_COMMIT: Final = 2_000
 _MOST_ROWS_PER_COMMIT: Final = 20_000
-_MOST_WAITING: Final = 1_000
+_MOST_WAITING: Final = 4_000
+_ROOM_AGAIN: Final = _MOST_WAITING // 2  # not at once: each wake-up of a thread costs a switch
 _MOST_NOTED: Final = 10_000
 _NOTE_EVERY_S: Final = 1.0
 
@@ -53,7 +54,7 @@ class _Entry(NamedTuple):
 class Writer:
     """Writes the rows of execs, many execs to a transaction, all rows of an exec in the same one.
 
-    ``submit`` returns at once unless 1,000 execs wait already, so threads never wait for a commit
+    ``submit`` returns at once unless 4,000 execs wait already, so threads never wait for a commit
     but cannot run away from the database either. A batch that the database refuses is halved
     until the bad exec is alone, and only that one fails. A batch that is there already, because a
     commit's answer was lost or another process was faster, is not written again.
@@ -81,7 +82,7 @@ class Writer:
         self._on_crash = on_crash
         self._on_outage = on_outage
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
-        self._room = threading.Semaphore(_MOST_WAITING)
+        self._has_room = threading.Condition()
         self._noted: deque[int] = deque()
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
         self._thread.start()
@@ -93,7 +94,8 @@ class Writer:
 
     def submit(self, exec_: int | None, rows: Rows, settle: Settle) -> None:
         """Write an exec's rows soon; ``settle`` hears once they are durable, or why not."""
-        self._room.acquire()
+        if self._queue.qsize() >= _MOST_WAITING:
+            self._wait_for_room()
         self._queue.put(_Entry(() if exec_ is None else (exec_,), rows, settle))
 
     def note(self, exec_: int) -> None:
@@ -101,6 +103,11 @@ class Writer:
         self._noted.append(exec_)
         if len(self._noted) >= _MOST_NOTED:
             self.submit(None, (), _ignore)
+
+    def _wait_for_room(self) -> None:
+        with self._has_room:
+            while self._queue.qsize() >= _MOST_WAITING:
+                self._has_room.wait()
 
     def flush(self, on_flushed: Callable[[], None]) -> None:
         """Call ``on_flushed``, in the writer's thread, once all that was submitted is settled."""
@@ -118,12 +125,15 @@ class Writer:
         is_last = False
         while not is_last:
             batch, is_last = self._gather()
-            waiting = sum(entry.rows is not None for entry in batch)
+            if self._queue.qsize() <= _ROOM_AGAIN:
+                with self._has_room:
+                    self._has_room.notify_all()
             if self._noted:
                 batch.insert(0, self._take_notes())
-            self._survive(partial(self._write, batch))
-            if waiting:
-                self._room.release(waiting)
+            try:
+                self._write(batch)
+            except BaseException as crash:  # noqa: BLE001 - as in `_settle`
+                self._note_crash(crash)
 
     def _gather(self) -> tuple[list[_Entry], bool]:
         """What waits, up to what one transaction should hold; True with the last of all."""
@@ -233,16 +243,16 @@ class Writer:
         self._settle([entry._replace(rows=()) for entry in known.elsewhere], None)
 
     def _settle(self, batch: list[_Entry], refused: WriteError | None) -> None:
+        """Tell each, whatever the telling raises, or those who wait would wait for ever."""
         for entry in batch:
-            self._survive(partial(entry.settle, refused, entry.rows or ()))
+            try:
+                entry.settle(refused, entry.rows or ())
+            except BaseException as crash:  # noqa: BLE001 - it surfaces in the run's owner
+                self._note_crash(crash)
 
-    def _survive(self, do: Callable[[], None]) -> None:
-        """Go on whatever happens, or those who wait for room would wait for ever."""
-        try:
-            do()
-        except BaseException as crash:  # noqa: BLE001 - it surfaces in the run's owner
-            self.crash = self.crash or crash
-            self._on_crash()
+    def _note_crash(self, crash: BaseException) -> None:
+        self.crash = self.crash or crash
+        self._on_crash()
 
 
 class _Known(NamedTuple):
