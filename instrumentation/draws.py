@@ -18,17 +18,24 @@ if TYPE_CHECKING:
 
     from faker import Faker
 
-__all__ = ["Draws"]
+__all__ = ["Draws", "uuid7_order"]
 
 T = TypeVar("T")
 
 _VERSION_4: Final = 4 << 76 | 2 << 62  # the version, and the variant of RFC 9562
 _VERSION_7: Final = 7 << 76 | 2 << 62
+_42_BITS: Final = (1 << 42) - 1
 _128_BITS: Final = (1 << 128) - 1
 _UUID_MASK: Final = _128_BITS & ~(0xF << 76 | 3 << 62)
 _PICK_BITS: Final = 32
 _PICK_MASK: Final = (1 << _PICK_BITS) - 1
 _PICKS_PER_DIGEST: Final = 512 // _PICK_BITS
+
+
+def uuid7_order(milliseconds: int, n: int) -> int:
+    """What version-7 UUIDs are ordered by: the time, then 32 bits of n (RFC 9562, 5.7 and 6.2)."""
+    order = milliseconds << 80 | (n >> 20 & 0xFFF) << 64 | (n & 0xF_FFFF) << 42
+    return order & _UUID_MASK | _VERSION_7
 
 
 class _Paused(NamedTuple):
@@ -92,11 +99,9 @@ class Draws:
         """A version-4 UUID from the hash of who asks, and for which time."""
         return _uuid(self._next_hash() & _UUID_MASK | _VERSION_4)
 
-    def next_uuid7(self, milliseconds: int) -> UUID:
-        """A version-7 UUID (RFC 9562, 5.7): the time, then n, then 42 bits of hash."""
-        n, hashed = self.n, self._next_hash() & 0x3FF_FFFF_FFFF
-        order = milliseconds << 80 | (n >> 20 & 0xFFF) << 64 | (n & 0xF_FFFF) << 42
-        return _uuid(order & _UUID_MASK | _VERSION_7 | hashed)
+    def next_uuid7(self, order: int) -> UUID:
+        """A version-7 UUID: `uuid7_order`, then 42 bits of hash."""
+        return _uuid(order | self._next_hash() & _42_BITS)
 
     def _next_hash(self) -> int:
         """128 bits; a digest serves four times."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from instrumentation.draws import Draws
+from instrumentation.draws import Draws, uuid7_order
 from instrumentation.errors import Cancelled, InvalidConfig
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Exec:
     __slots__ = (
         "_drawn",
         "_now",
+        "_order",
         "_uniques",
         "attempt",
         "exec",
@@ -124,6 +125,7 @@ class Exec:
         self.rows: list[tuple[NamedTable, Mapping[str, Any]]] | None = None
         self._drawn: Draws | None = None
         self._now: datetime | None = None
+        self._order: int | None = None
         self._uniques = 0
         self.is_transacting = False
 
@@ -178,9 +180,11 @@ class Exec:
         Indexes of SQLite and PostgreSQL take keys in order several times as fast as random ones;
         CockroachDB prefers them random.
         """
-        run = self.run
-        milliseconds = run.epoch_ms + run.planned_ns(self.n) // 1_000_000
-        return self._source().next_uuid7(milliseconds)
+        order = self._order
+        if order is None:
+            milliseconds = self.run.epoch_ms + self.run.planned_ns(self.n) // 1_000_000
+            order = self._order = uuid7_order(milliseconds, self.n)
+        return self._source().next_uuid7(order)
 
     @property
     def now(self) -> datetime:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from instrumentation.execution import Outcome
+from workermanager.database.entries import Entry
 from workermanager.telemetry import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from instrumentation.errors import WriteError
-    from workermanager.database.inserts import Rows
     from workermanager.database.transactions import Transactions
     from workermanager.database.writer import Writer
     from workermanager.runner import Job, Landing
@@ -25,11 +24,13 @@ T = TypeVar("T")
 
 
 class Landings:
-    """Hands execs with rows to the writer, and records how each one ended.
+    """Hands a run's execs with rows to the writer, and records how each one ended.
 
-    ``recorder`` and ``rows`` (inserted rows by table, those of runs nested in ``around`` counted
-    there too) are written to by the writer's thread alone.
+    ``job`` is set once the run begins. ``recorder`` and ``rows`` (inserted rows by table, those of
+    runs nested in this one included) are written to by the writer's thread alone.
     """
+
+    job: Job
 
     def __init__(self, writer: Writer, around: Landings | None) -> None:
         self.writer = writer
@@ -39,7 +40,7 @@ class Landings:
         self.is_fenced = False
         self._around = around
 
-    def land(self, job: Job, landing: Landing) -> None:
+    def land(self, landing: Landing) -> None:
         """Give an exec's rows to the writer; waits while too many are on their way.
 
         Once ``is_fenced`` is set, the accounts are closed: the rows of a late exec are not written,
@@ -48,34 +49,36 @@ class Landings:
         if self.is_fenced:
             return
         ctx = landing.ctx
-        marked = (
-            ctx.n if self._around is None else None
-        )  # an exec of a nested run is no exec of ours
-        self.writer.submit(marked, ctx.rows or (), partial(self._settle, job, landing))
+        marked = ctx.n if self._around is None else None  # an exec of a nested run is not marked
+        self.writer.submit(Entry(marked, ctx.rows or (), self, landing))
 
-    def _settle(
-        self, job: Job, landing: Landing, refused: WriteError | None, inserted: Rows
-    ) -> None:
+    def settle(self, entries: Sequence[Entry], refused: WriteError | None) -> None:
+        """Record what became of execs whose rows were written, or refused, together."""
         if self.is_fenced:
             return
-        recorder, ended = self.recorder, job.now()
-        recorder.response.record(ended - landing.due)
+        job, recorder, ended = self.job, self.recorder, self.job.now()
+        record = recorder.response.record
+        for entry in entries:
+            record(ended - entry.cargo.due)
         if refused is None:
-            recorder.ok += 1
-            self._count(inserted)
+            recorder.ok += len(entries)
+            self._count(entries)
         else:
-            recorder.failed += 1
-            job.on_failure(recorder, landing.ctx, refused)
+            recorder.failed += len(entries)
+            for entry in entries:
+                job.on_failure(recorder, entry.cargo.ctx, refused)
         if job.on_result is not None:
             outcome = Outcome.OK if refused is None else Outcome.FAILED
-            job.on_result(job.result(landing, outcome, refused, ended))
+            for entry in entries:
+                job.on_result(job.result(entry.cargo, outcome, refused, ended))
 
-    def _count(self, inserted: Rows) -> None:
+    def _count(self, entries: Sequence[Entry]) -> None:
+        inserted = Counter(table for entry in entries for table, _ in entry.rows or ())
         counted: Landings | None = self
         while counted is not None:
-            for table, _ in inserted:
+            for table, count in inserted.items():
                 counted.tables[table.name] = table
-                counted.rows[table.name] += 1
+                counted.rows[table.name] += count
             counted = counted._around
 
 

@@ -133,6 +133,8 @@ class Run:
             ) from None
         self._began = self._now()
         self._job = self._make_job()
+        if self._persistence is not None:
+            self._persistence.landings.job = self._job
         if self._parent is not None:
             self._parent._adopt(self)
         logger.debug("run {} of {} began: {} threads", self.id, self.plan.name, self.plan.threads)
@@ -161,9 +163,7 @@ class Run:
         parent, record = self._parent, self._resumed
         if record is None and parent is None and self.plan.has_ledger:
             record = make_record(self.plan, self._context, self._origin)
-        opening = Opening(
-            self.plan, self._now, self._wait_unless_halted, self._on_crash, self._on_outage
-        )
+        opening = Opening(self.plan, self._now, self._halt.wait, self._on_crash, self._on_outage)
         around = parent._persistence if parent is not None else None
         return opening.choose(around, record, is_resumed=self._resumed is not None)
 
@@ -198,9 +198,6 @@ class Run:
 
     def _sleep(self, seconds: float) -> None:
         self._halt.wait(min(seconds, threading.TIMEOUT_MAX))
-
-    def _wait_unless_halted(self, seconds: float) -> bool:
-        return self._halt.wait(seconds)
 
     def _elapsed(self) -> int:
         return self._now() - self._began

@@ -42,7 +42,7 @@ class Job:
     root: str
     now: Callable[[], int]
     began: int
-    land: Callable[[Job, Landing], None] | None
+    land: Callable[[Landing], None] | None
     note: Callable[[int], None] | None
     late_ns: int | None
     on_result: Callable[[Result], None] | None
@@ -205,7 +205,7 @@ class Runner:
         job = self._job
         self._record_service(ended - started)
         if ctx.rows is not None and job.land is not None:
-            job.land(job, Landing(ctx, params, due, started))
+            job.land(Landing(ctx, params, due, started))
             return
         self._record_response(ended - due)
         self.recorder.ok += 1

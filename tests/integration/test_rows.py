@@ -4,7 +4,7 @@ import sqlite3
 import threading
 
 import pytest
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, text
 
 from workermanager import InvalidConfig, Retry, Step, Worker, WriteError
 
@@ -248,3 +248,21 @@ def test_a_writer_that_is_behind_holds_the_threads_back(path):
 
     write(step, path, 30_000, on_result=settled, threads=8).run()
     assert most_waiting <= 4_000 + 2_000 + 2 * 8
+
+
+def test_sqlite_is_set_up_to_lose_nothing(path):
+    """See docs/guarantees.md: write-ahead log, synchronous=FULL (2), enforced foreign keys."""
+    seen = {}
+
+    def step(ctx, params):
+        for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout"):
+            ask = text(f"PRAGMA {pragma}")
+            seen[pragma] = ctx.transact(lambda connection, ask=ask: connection.scalar(ask))
+
+    assert write(step, path, 1).run().counts["ok"] == 1
+    assert seen == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 60_000,
+    }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import assert_type
+from uuid import UUID
+
+from sqlalchemy import Connection, text
 
 from workermanager import (
     Exec,
@@ -27,6 +30,13 @@ def first(ctx: Exec, params: TaskParams) -> TaskParams:
 
 def second(ctx: Exec, params: TaskParams) -> None:
     ctx.log.info("exec {}", ctx.n)
+    assert_type(ctx.transact(count_rows), int)
+    assert_type(ctx.uuid7(), UUID)
+    assert_type(ctx.unique("bob"), str)
+
+
+def count_rows(connection: Connection) -> int:
+    return connection.scalar(text("SELECT 1")) or 0
 
 
 def grows(ctx: Exec, params: TaskParams) -> tuple[TaskParams, Step]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
     from sqlalchemy.types import TypeEngine
 
-    from workermanager.database.inserts import Rows
+    from workermanager.database.entries import Rows
 
 __all__ = ["Found"]
 

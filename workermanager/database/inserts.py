@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.types import TypeEngine
 
-__all__ = ["Inserter", "Rows"]
+    from workermanager.database.entries import Rows
 
-Rows: TypeAlias = "Sequence[tuple[Any, Mapping[str, Any]]]"
-"""Tables with the rows to insert, in order."""
+__all__ = ["Inserter"]
 
 _FEW: Final = 8  # rows for which COPY's extra round trip costs more than it saves
 _MOST_PARAMETERS: Final = 30_000  # PostgreSQL's protocol takes 65,535 in a statement

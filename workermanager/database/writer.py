@@ -9,25 +9,27 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from workermanager.database.entries import Entry
 from workermanager.database.found import Found
 from workermanager.database.refusals import is_conflict, is_outage, refusal
 from workermanager.spans import Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
     from instrumentation.errors import WriteError
-    from workermanager.database.inserts import Rows
+    from workermanager.database.entries import Rows
     from workermanager.database.ledger import Marks
     from workermanager.database.store import Database
 
-__all__ = ["Settle", "Writer"]
+__all__ = ["Writer"]
 
 _MOST_PER_COMMIT: Final = 2_000
 _MOST_ROWS_PER_COMMIT: Final = 20_000
@@ -35,20 +37,6 @@ _MOST_WAITING: Final = 4_000
 _ROOM_AGAIN: Final = _MOST_WAITING // 2  # not at once: each wake-up of a thread costs a switch
 _MOST_NOTED: Final = 10_000
 _NOTE_EVERY_S: Final = 1.0
-
-Settle: TypeAlias = "Callable[[WriteError | None, Rows], None]"
-"""Hears why an exec's rows were refused, or None and the rows that were inserted."""
-
-
-class _Entry(NamedTuple):
-    """Execs (none for those of nested runs), their rows, and whom to tell.
-
-    With None for rows, someone who waits for all before it.
-    """
-
-    execs: tuple[int, ...]
-    rows: Rows | None
-    settle: Settle
 
 
 class Writer:
@@ -81,7 +69,7 @@ class Writer:
         self._batches = 0
         self._on_crash = on_crash
         self._on_outage = on_outage
-        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         self._has_room = threading.Condition()
         self._noted: deque[int] = deque()
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
@@ -92,17 +80,17 @@ class Writer:
         """True if execs are marked as durable in a ledger."""
         return self._marks is not None
 
-    def submit(self, exec_: int | None, rows: Rows, settle: Settle) -> None:
-        """Write an exec's rows soon; ``settle`` hears once they are durable, or why not."""
+    def submit(self, entry: Entry) -> None:
+        """Write an entry soon; its owner hears once it is durable, or why it is not."""
         if self._queue.qsize() >= _MOST_WAITING:
             self._wait_for_room()
-        self._queue.put(_Entry(() if exec_ is None else (exec_,), rows, settle))
+        self._queue.put(entry)
 
     def note(self, exec_: int) -> None:
         """Mark an exec without rows with one of the next batches; it need not wait for that."""
         self._noted.append(exec_)
         if len(self._noted) >= _MOST_NOTED:
-            self.submit(None, (), _ignore)
+            self.submit(Entry(None, (), _NOBODY))
 
     def _wait_for_room(self) -> None:
         with self._has_room:
@@ -111,7 +99,7 @@ class Writer:
 
     def flush(self, on_flushed: Callable[[], None]) -> None:
         """Call ``on_flushed``, in the writer's thread, once all that was submitted is settled."""
-        self._queue.put(_Entry((), None, lambda _, __: on_flushed()))
+        self._queue.put(Entry(None, None, _Waiting(on_flushed)))
 
     def close(self, seconds: float | None = None) -> bool:
         """Settle what was submitted and end; False if that took too long."""
@@ -128,16 +116,15 @@ class Writer:
             if self._queue.qsize() <= _ROOM_AGAIN:
                 with self._has_room:
                     self._has_room.notify_all()
-            if self._noted:
-                batch.insert(0, self._take_notes())
+            batch[:0] = self._take_notes()
             try:
                 self._write(batch)
             except BaseException as crash:  # noqa: BLE001 - as in `_settle`
                 self._note_crash(crash)
 
-    def _gather(self) -> tuple[list[_Entry], bool]:
+    def _gather(self) -> tuple[list[Entry], bool]:
         """What waits, up to what one transaction should hold; True with the last of all."""
-        batch: list[_Entry] = []
+        batch: list[Entry] = []
         rows = 0
         try:
             entry = self._queue.get(timeout=_NOTE_EVERY_S if self.has_marks else None)
@@ -151,11 +138,11 @@ class Writer:
             return batch, False
         return batch, True
 
-    def _take_notes(self) -> _Entry:
-        noted = [self._noted.popleft() for _ in range(len(self._noted))]
-        return _Entry(tuple(noted), (), _ignore)
+    def _take_notes(self) -> list[Entry]:
+        """The execs without rows, before whoever waits for all that was submitted."""
+        return [Entry(self._noted.popleft(), (), _NOBODY) for _ in range(len(self._noted))]
 
-    def _write(self, batch: list[_Entry]) -> None:
+    def _write(self, batch: list[Entry]) -> None:
         """Commit the batch, or find the execs in it that cannot be."""
         if self.outage is not None:
             self._settle(batch, self.outage)
@@ -167,7 +154,7 @@ class Writer:
         else:
             self._settle(batch, None)
 
-    def _commit(self, batch: list[_Entry]) -> None:
+    def _commit(self, batch: list[Entry]) -> None:
         rows = list(chain.from_iterable(entry.rows or () for entry in batch))
         execs = _execs_of(batch)
         if not rows and not execs:
@@ -187,7 +174,7 @@ class Writer:
             self._marks.write(connection, number, execs)
         self._database.inserter.insert(connection, rows, in_order=in_order)
 
-    def _recover(self, batch: list[_Entry], error: Exception) -> None:
+    def _recover(self, batch: list[Entry], error: Exception) -> None:
         """Write what can be written of a batch that was refused as a whole."""
         told = refusal(error)
         if is_conflict(error):
@@ -213,7 +200,7 @@ class Writer:
             self._write(batch[:middle])
             self._write(batch[middle:])
 
-    def _look_up(self, batch: list[_Entry], connection: Connection) -> _Known:
+    def _look_up(self, batch: list[Entry], connection: Connection) -> _Known:
         """What of a batch is in the database already."""
         ours = theirs = Spans()
         if self._marks is not None and (execs := _execs_of(batch)):
@@ -242,11 +229,11 @@ class Writer:
             self.found.update(table.name for table, _ in entry.rows or ())
         self._settle([entry._replace(rows=()) for entry in known.elsewhere], None)
 
-    def _settle(self, batch: list[_Entry], refused: WriteError | None) -> None:
-        """Tell each, whatever the telling raises, or those who wait would wait for ever."""
-        for entry in batch:
+    def _settle(self, batch: list[Entry], refused: WriteError | None) -> None:
+        """Tell every owner, whatever one raises, or those who wait would wait for ever."""
+        for owner, entries in groupby(batch, _OWNER):
             try:
-                entry.settle(refused, entry.rows or ())
+                owner.settle(list(entries), refused)
             except BaseException as crash:  # noqa: BLE001 - it surfaces in the run's owner
                 self._note_crash(crash)
 
@@ -258,9 +245,9 @@ class Writer:
 class _Known(NamedTuple):
     """What of a batch is there: execs marked by us or by others, the rest without found rows."""
 
-    here: list[_Entry]
-    elsewhere: list[_Entry]
-    rest: list[_Entry]
+    here: list[Entry]
+    elsewhere: list[Entry]
+    rest: list[Entry]
     found: Counter[str]
     conflict: WriteError | None
 
@@ -270,15 +257,31 @@ class _Known(NamedTuple):
         return bool(self.here or self.elsewhere or self.found)
 
 
-def _execs_of(batch: list[_Entry]) -> Spans:
-    return Spans.of(chain.from_iterable(entry.execs for entry in batch))
+def _execs_of(batch: list[Entry]) -> Spans:
+    return Spans.of(entry.exec_ for entry in batch if entry.exec_ is not None)
 
 
-def _is_marked(entry: _Entry, *marked: Spans) -> bool:
-    return bool(entry.execs) and all(
-        any(exec_ in spans for spans in marked) for exec_ in entry.execs
-    )
+def _is_marked(entry: Entry, *marked: Spans) -> bool:
+    return entry.exec_ is not None and any(entry.exec_ in spans for spans in marked)
 
 
-def _ignore(_refused: WriteError | None, _rows: Rows) -> None:
-    """Nobody waits for execs without rows."""
+class _Nobody:
+    """Owns what nobody waits for: execs without rows."""
+
+    def settle(self, entries: Sequence[Entry], refused: WriteError | None) -> None:
+        """Do nothing."""
+
+
+class _Waiting:
+    """Waits for all that was submitted before."""
+
+    def __init__(self, on_flushed: Callable[[], None]) -> None:
+        self._on_flushed = on_flushed
+
+    def settle(self, _entries: Sequence[Entry], _refused: WriteError | None) -> None:
+        """It is settled, one way or the other."""
+        self._on_flushed()
+
+
+_NOBODY: Final = _Nobody()
+_OWNER: Final = attrgetter("owner")
