@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
     from faker import Faker
 
-__all__ = ["Draws", "uuid7_order"]
+__all__ = ["BESIDE_N", "IN_PLACE_OF_N", "Draws", "uuid7_order"]
 
 T = TypeVar("T")
 
 _VERSION_4: Final = 4 << 76 | 2 << 62  # the version, and the variant of RFC 9562
 _VERSION_7: Final = 7 << 76 | 2 << 62
-_42_BITS: Final = (1 << 42) - 1
+BESIDE_N: Final = (1 << 42) - 1
+IN_PLACE_OF_N: Final = 0xFFF << 64 | (1 << 62) - 1
 _128_BITS: Final = (1 << 128) - 1
 _UUID_MASK: Final = _128_BITS & ~(0xF << 76 | 3 << 62)
 _PICK_BITS: Final = 32
@@ -99,9 +100,9 @@ class Draws:
         """A version-4 UUID from the hash of who asks, and for which time."""
         return _uuid(self._next_hash() & _UUID_MASK | _VERSION_4)
 
-    def next_uuid7(self, order: int) -> UUID:
-        """A version-7 UUID: `uuid7_order`, then 42 bits of hash."""
-        return _uuid(order | self._next_hash() & _42_BITS)
+    def next_uuid7(self, order: int, hashed: int) -> UUID:
+        """A version-7 UUID: `uuid7_order`, and hash in the bits that are set in ``hashed``."""
+        return _uuid(order | self._next_hash() & hashed)
 
     def _next_hash(self) -> int:
         """128 bits; a digest serves four times."""

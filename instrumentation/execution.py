@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from instrumentation.draws import Draws, uuid7_order
+from instrumentation.draws import BESIDE_N, IN_PLACE_OF_N, Draws, uuid7_order
 from instrumentation.errors import Cancelled, InvalidConfig
 
 if TYPE_CHECKING:
@@ -76,10 +76,13 @@ class RunContext:
     transact: Transact | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cancelled: bool = False
+    is_nested: bool = False
     epoch_ms: int = field(init=False)
+    hashed_bits: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.epoch_ms = int(self.epoch.timestamp() * 1_000)
+        self.hashed_bits = IN_PLACE_OF_N if self.is_nested else BESIDE_N  # every nested run has n 0
 
 
 class Bookmark(NamedTuple):
@@ -175,7 +178,7 @@ class Exec:
         return self._source().next_uuid()
 
     def uuid7(self) -> UUID:
-        """A version-7 UUID: as repeatable, and in the order of ``now`` and n.
+        """A version-7 UUID: as repeatable, and in the order of ``now`` and n (not if nested).
 
         Indexes of SQLite and PostgreSQL take keys in order several times as fast as random ones;
         CockroachDB prefers them random.
@@ -183,8 +186,8 @@ class Exec:
         order = self._order
         if order is None:
             milliseconds = self.run.epoch_ms + self.run.planned_ns(self.n) // 1_000_000
-            order = self._order = uuid7_order(milliseconds, self.n)
-        return self._source().next_uuid7(order)
+            order = self._order = uuid7_order(milliseconds, 0 if self.run.is_nested else self.n)
+        return self._source().next_uuid7(order, self.run.hashed_bits)
 
     @property
     def now(self) -> datetime:

@@ -62,9 +62,17 @@ class Pools:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self._others: dict[int, Pools] = {}
         self.plain: dict[tuple[str, int], tuple[Any, ...]] = {}
         self._tables: dict[Hashable, tuple[Any, ...]] = {}
         self._lock = threading.Lock()
+
+    def of(self, seed: int) -> Pools:
+        """The tables of another seed, made once too."""
+        if seed == self._seed:
+            return self
+        with self._lock:
+            return self._others.setdefault(seed, Pools(seed))
 
     def table(
         self, provider: str, size: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -75,6 +83,10 @@ class Pools:
             InvalidConfig: there is no such provider, or its values depend on more than the seed.
         """
         key: Hashable = (provider, size, repr(args), repr(sorted(kwargs.items())))
+        if " at 0x" in str(key):
+            raise InvalidConfig(
+                f"ctx.pooled({provider!r}): an argument is no plain value, so it would not repeat"
+            )
         table = self._tables.get(key)
         if table is None:
             with self._lock:  # one makes it, the others wait: it takes longer in many threads

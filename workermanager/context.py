@@ -29,14 +29,23 @@ def make_context(
     started = datetime.now(UTC)
     if env is None:
         env = around.env if around else MappingProxyType(dict(os.environ))
+    epoch = plan.epoch or (around.epoch if around else started.replace(microsecond=0))
     return RunContext(
         id=plan.run_id or f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         name=plan.name,
         seed=plan.seed,
-        epoch=plan.epoch or (around.epoch if around else started.replace(microsecond=0)),
+        epoch=epoch.astimezone(UTC),  # or clocks that are put back would count in it
         planned_ns=plan.arrivals.due_ns,
         sleep=sleep,
         started_at=started,
-        pools=around.pools if around else Pools(plan.seed),
+        pools=_pools(plan, around),
+        is_nested=around is not None,
         env=env,
     )
+
+
+def _pools(plan: Plan, around: RunContext | None) -> Pools:
+    """The tables of the run around, where the seed is derived from its seed as well."""
+    if around is None:
+        return Pools(plan.seed)
+    return around.pools.of(plan.seed) if plan.has_own_seed else around.pools

@@ -40,6 +40,11 @@ class Landings:
         self.is_fenced = False
         self._around = around
 
+    @property
+    def is_nested(self) -> bool:
+        """True if the writer is that of the run around."""
+        return self._around is not None
+
     def land(self, landing: Landing) -> None:
         """Give an exec's rows to the writer; waits while too many are on their way.
 
@@ -49,7 +54,7 @@ class Landings:
         if self.is_fenced:
             return
         ctx = landing.ctx
-        marked = ctx.n if self._around is None else None  # an exec of a nested run is not marked
+        marked = None if self.is_nested else ctx.n
         self.writer.submit(Entry(marked, ctx.rows or (), self, landing))
 
     def settle(self, entries: Sequence[Entry], refused: WriteError | None) -> None:

@@ -5,8 +5,10 @@ Imports SQLAlchemy only for runs that have a database.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from loguru import logger
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Opening", "Persistence"]
 
+_LOOK_EVERY_S: Final = 0.05
+_GIVE_UP_S: Final = 1.0  # after "stop now", as a run does
+
 
 class Persistence:
     """A run's database, with the writer of its rows, and the ledger if it has one.
@@ -39,16 +44,21 @@ class Persistence:
         landings: Landings,
         transact: TransactionTimes,
         record: RunRecord | None,
-        *,
-        is_borrowed: bool,
+        wait: Callable[[float], bool],
     ) -> None:
         self.database = database
         self.landings = landings
         self.transact = transact
-        self.is_borrowed = is_borrowed
         self._record = record
+        self._wait = wait
+        self._is_stuck = False
         self._meanwhile = ExitStack()
         self._meanwhile.enter_context(fewer_collections())
+
+    @property
+    def is_borrowed(self) -> bool:
+        """True if the database is that of the run around."""
+        return self.landings.is_nested
 
     @property
     def has_ledger(self) -> bool:
@@ -78,33 +88,60 @@ class Persistence:
             found=dict(writer.found),
         )
 
-    def count_rows(self) -> dict[str, int]:
-        """How many rows the tables written to hold now; empty if the database does not say."""
+    def finish(self, state: str, *, may_be_finished: bool, counts_rows: bool) -> dict[str, int]:
+        """Note how the run ended, and give how many rows its tables hold, where that is wanted.
+
+        Done in the writer's thread: the database may keep whoever asks waiting, and a second
+        signal must end that wait. It may be finished if all its execs are durable.
+        """
+        if self.landings.writer.outage is not None:
+            return {}
+        counts: dict[str, int] = {}
+        done = threading.Event()
+
+        def finish() -> None:
+            try:
+                if self._record is not None:
+                    self._end(self._record.id, state, may_be_finished=may_be_finished)
+                if counts_rows:
+                    counts.update(self._count_rows())
+            finally:
+                done.set()
+
+        self.landings.writer.flush(finish)
+        while not done.wait(_LOOK_EVERY_S):
+            if self._is_halted() and not done.wait(_GIVE_UP_S):
+                logger.error("the ledger does not know that the run ended: no time was left")
+                self._is_stuck = True
+                break
+        return counts
+
+    def _end(self, run_id: str, state: str, *, may_be_finished: bool) -> None:
+        from workermanager.database.ledger import Ledger  # noqa: PLC0415 - loaded already
+        from workermanager.database.refusals import refusal  # noqa: PLC0415
+
+        end = partial(Ledger.end, run_id, state, may_be_finished=may_be_finished)
+        try:
+            self.database.transactions.run(end)
+        except Exception as error:  # noqa: BLE001 - the run is over: only its label is missing
+            logger.error("the ledger does not know that the run ended: {}", refusal(error))
+
+    def _count_rows(self) -> dict[str, int]:
         try:
             return self.database.count(self.landings.tables.values())
         except WriteError as error:
             logger.error("the rows could not be counted: {}", error)
             return {}
 
-    def end(self, state: str) -> None:
-        """Note in the ledger how the run ended, if the database still takes it."""
-        if self._record is None or self.landings.writer.outage is not None:
-            return
-        from workermanager.database.ledger import Ledger  # noqa: PLC0415 - loaded already
-        from workermanager.database.refusals import refusal  # noqa: PLC0415
-
-        run_id = self._record.id
-        try:
-            self.database.transactions.run(lambda connection: Ledger.end(connection, run_id, state))
-        except Exception as error:  # noqa: BLE001 - the run is over: only its label is missing
-            logger.error("the ledger does not know that the run ended: {}", refusal(error))
+    def _is_halted(self) -> bool:
+        return self._wait(0)
 
     def close(self, seconds: float | None) -> None:
         """Let go of the database, waiting at most so long for what is on its way."""
         self._meanwhile.close()
         if self.is_borrowed:
             return
-        is_done = self.landings.writer.close(seconds)
+        is_done = self.landings.writer.close(0 if self._is_stuck else seconds)
         self.database.is_over.set()
         if is_done:
             self.database.close()
@@ -141,9 +178,7 @@ class Opening(NamedTuple):
         if self.plan.schema is not None:
             around.database.create(self.plan.schema)
         landings = Landings(around.landings.writer, around.landings)
-        return Persistence(
-            around.database, landings, self._times(around.database), None, is_borrowed=True
-        )
+        return Persistence(around.database, landings, self._times(around.database), None, self.wait)
 
     def open(self, record: RunRecord | None, *, is_resumed: bool) -> Persistence:
         """A database of the run's own; ``record`` is entered in its ledger, None needs no ledger.
@@ -169,7 +204,7 @@ class Opening(NamedTuple):
         marks = None if record is None else Marks(record.id, database.inserter)
         writer = Writer(database, marks, self.on_crash, self.on_outage)
         return Persistence(
-            database, Landings(writer, None), self._times(database), record, is_borrowed=False
+            database, Landings(writer, None), self._times(database), record, self.wait
         )
 
     def _times(self, database: Database) -> TransactionTimes:

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 MOST_THREADS: Final = 10_000
+MOST_EXECS: Final = 2**62
 DEFAULT_THREADS: Final = 16
 _RUN_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -45,7 +46,8 @@ _RUN_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 class Plan:
     """What a run is going to do: the chain, when each exec is due, and what it may use.
 
-    ``threads`` is how many execs run at once. ``seed`` is the run's, drawn if none was given.
+    ``threads`` is how many execs run at once. ``seed`` is the run's, drawn if it was given none of
+    its own.
     ``epoch`` is None where it is to be the run's start. The rest is as the Worker has it.
     """
 
@@ -57,6 +59,7 @@ class Plan:
     overrun: Overrun
     threads: int
     seed: int
+    has_own_seed: bool
     grace_ns: int
     epoch: datetime | None
     database: str | None
@@ -130,6 +133,8 @@ def check_execs(
         raise InvalidConfig(
             f"execs_per_tick: {execs_per_tick} is out of range: it must be 1 or more"
         )
+    if execs_per_tick * (ticks or 1) > MOST_EXECS:
+        raise InvalidConfig(f"execs_per_tick: {execs_per_tick} a tick are too many in all")
     if ticks is None and tick_ns == 0:
         raise InvalidConfig("tick_duration: 0 needs a number of ticks, or the run would never end")
     return execs_per_tick, ticks
@@ -141,6 +146,8 @@ def _check_list(execs: Sequence[int], ticks: int | None) -> tuple[int, ...]:
     for tick, count in enumerate(execs):
         if not _is_whole(count) or count < 0:
             raise InvalidConfig(f"execs_per_tick: {count!r} (tick {tick}) must be 0 or more")
+    if sum(execs) > MOST_EXECS:
+        raise InvalidConfig(f"execs_per_tick: {sum(execs)} are too many in all")
     if not any(execs):
         raise InvalidConfig("execs_per_tick: no tick has an exec")
     return tuple(execs)
@@ -188,7 +195,9 @@ def check_spread(spread: str) -> None:
         raise InvalidConfig(f"spread: {spread!r} is unknown; use {', '.join(SPREADS)}")
 
 
-def plan_once(chain: Instrumentation, after: Plan, arguments: Mapping[str, Any]) -> Plan:
+def plan_once(
+    chain: Instrumentation, after: Plan, arguments: Mapping[str, Any], run_id: str
+) -> Plan:
     """A plan to run a chain once, on one thread, as the callback of another plan's run."""
     chain = replace(chain, task_arguments={**chain.task_arguments, **arguments})
     return replace(
@@ -203,5 +212,6 @@ def plan_once(chain: Instrumentation, after: Plan, arguments: Mapping[str, Any])
         callback=None,
         on_result=None,
         env_file=None,
-        run_id=None,
+        run_id=run_id,
+        has_own_seed=False,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,7 @@ __all__ = [
 
 FINISHED: Final = "finished"
 UNFINISHED: Final = "unfinished"
+_LONGEST_NAME: Final = 200
 
 _VERSION: Final = 1
 # Without these an exec's n would mean something else: no --force.
@@ -53,7 +55,8 @@ class RunRecord:
 
     ``facts`` are what its rows follow from (seed, epoch, plan, steps …), ``origin`` how the
     command line started it (None where a program did). ``planned`` is None for a run without end.
-    ``durable`` and ``last_commit`` are empty in a new record.
+    ``durable`` and ``last_commit`` are empty in a new record, ``token`` tells it from others that
+    want the same id.
     """
 
     id: str
@@ -65,6 +68,7 @@ class RunRecord:
     state: str = UNFINISHED
     durable: Spans = field(default_factory=Spans)
     last_commit: str | None = None
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def seed(self) -> int:
@@ -81,7 +85,7 @@ def make_record(plan: Plan, context: RunContext, origin: Mapping[str, Any] | Non
     """The record of a run that is about to begin; ``origin`` is how it was started."""
     return RunRecord(
         id=context.id,
-        name=context.name,
+        name=context.name[:_LONGEST_NAME],
         started_at=format_moment(context.started_at),
         planned=plan.arrivals.total,
         facts=describe_facts(plan, context.epoch),
@@ -99,7 +103,7 @@ def describe_facts(plan: Plan, epoch: datetime) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "seed": str(plan.seed),
-        "epoch": epoch.isoformat(),
+        "epoch": epoch.astimezone(UTC).isoformat(),
         "execs_per_tick": execs if isinstance(execs, int) else list(execs),
         "ticks": plan.arrivals.ticks,
         "tick_duration": _seconds(plan.arrivals.tick_ns),

@@ -82,6 +82,7 @@ class Run:
         self._crash: BaseException | None = None
         self._interrupt: KeyboardInterrupt | None = None
         self._after: Run | None = None
+        self._is_called_back = plan.callback is None or self._was_finished
         self._report: Report | None = None
         self._persistence: Persistence | None = None
         self._outage: WriteError | None = None
@@ -283,13 +284,15 @@ class Run:
         try:
             self._wait_out()
             report = self._close_accounts()
-            if self.plan.callback is not None and not self.is_stopping and not self._was_finished:
+            if not self._is_called_back and not self.is_stopping:
                 report = self._call_back(report)
             self._report = report
             if self._persistence is not None and not self._is_left_behind:
-                self._persistence.end(_STATES[report.outcome])
-                if read_back:
-                    self.rows_in_database = self._persistence.count_rows()
+                self.rows_in_database = self._persistence.finish(
+                    _STATES[report.outcome],
+                    may_be_finished=self._is_called_back,
+                    counts_rows=read_back,
+                )
         finally:
             self._close_database()
             if self._parent is not None:
@@ -354,9 +357,12 @@ class Run:
         """Run the callback as one exec; its failure is the run's."""
         assert self.plan.callback is not None  # noqa: S101 - for the type checker
         after = self._after = Run(
-            plan_once(self.plan.callback, self.plan, {"report": report}), self
+            plan_once(self.plan.callback, self.plan, {"report": report}, f"{self.id}.callback"),
+            self,
         )
-        return report.followed_by(after.start().finish())
+        followed = after.start().finish()
+        self._is_called_back = followed.outcome == "passed"
+        return report.followed_by(followed)
 
     @property
     def _was_finished(self) -> bool:

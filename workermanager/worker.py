@@ -116,6 +116,7 @@ class Worker:
             overrun=Overrun.parse(self.overrun),
             threads=threads if due.total is None else min(threads, due.total),
             seed=seed,
+            has_own_seed=self.seed is not None,
             grace_ns=parse_duration(self.grace, "grace"),
             epoch=self.epoch or (None if self.seed is None else _SEEDED_EPOCH),
             database=self.database,
@@ -147,7 +148,10 @@ class Worker:
         around = workplace.nesting()
         if around is None:
             return Run(self.plan(), origin=origin).start()
-        return Run(self.plan(around.seed), around.run).start()
+        plan = self.plan(around.seed)
+        if plan.run_id is None:  # the same again when its exec runs again, for ctx.key
+            plan = replace(plan, run_id=f"{around.run.id}.{around.seed:016x}")
+        return Run(plan, around.run).start()
 
     def _resume(self, run_id: str, *, force: bool) -> Run:
         if self.database is None:
@@ -155,6 +159,11 @@ class Worker:
         from workermanager.database.store import read_run  # noqa: PLC0415 - 200 ms of SQLAlchemy
 
         record = read_run(self.database, run_id)
+        if record.planned is not None and record.durable.end > record.planned:
+            raise InvalidConfig(
+                f"run {run_id} cannot be resumed: its ledger is damaged, exec "
+                f"{record.durable.end - 1} of {record.planned} is durable"
+            )
         worker = replace(
             self,
             run_id=run_id,

@@ -70,6 +70,22 @@ def test_rows_of_a_table_without_a_key_come_once_too(through, fault):
     assert read(url, select(without_key.c.n).order_by(without_key.c.n)) == list(range(20))
 
 
+def test_rows_of_nested_runs_come_once_as_well(through):
+    """Their execs are in no ledger, but the batch that they are in is."""
+
+    def inner(ctx, params):
+        ctx.insert(without_key, {"n": ctx.n})
+
+    def outer(ctx, params):
+        Worker(inner, execs_per_tick=[5], tick_duration=0).run()
+
+    faults = [None, None, Fault.AMBIGUOUS, Fault.CUT_AFTER, Fault.CUT_BEFORE, Fault.AMBIGUOUS]
+    broken, url = through(Script(faults))
+    worker = Worker(outer, execs_per_tick=[4], tick_duration=0, database=broken, schema=schema)
+    assert worker.run().counts["ok"] == 4
+    assert read(url, select(without_key.c.n).order_by(without_key.c.n)) == sorted([*range(5)] * 4)
+
+
 def test_transactions_of_a_step_are_done_again_as_a_whole(through):
     def step(ctx, params):
         def order(connection):

@@ -1,6 +1,6 @@
-"""Rows arrive as SQLAlchemy's own insert would write them, on SQLite and by COPY and INSERT."""
+"""Rows arrive as SQLAlchemy's own insert would write them, on SQLite and PostgreSQL."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import (
@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Computed,
     DateTime,
+    ForeignKey,
     Integer,
     MetaData,
     Sequence,
@@ -15,7 +16,6 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     create_engine,
-    event,
     func,
     literal,
     select,
@@ -28,7 +28,7 @@ from workermanager.database.engine import open_engine
 from workermanager.database.inserts import Inserter
 
 DATABASE = "inserts"
-FEW, MANY = 3, 30  # on PostgreSQL, an INSERT and a COPY
+FEW, MANY = 3, 30
 
 amounts = pytest.mark.parametrize("amount", [FEW, MANY])
 
@@ -305,20 +305,19 @@ def test_a_table_in_another_schema_of_postgresql_is_found(database, postgres_url
 # Order, and refusals
 
 
-def test_rows_are_inserted_in_their_very_order_where_it_matters(database, url):
+def test_rows_are_inserted_in_their_very_order_where_it_matters(database, postgres_url):
     schema = MetaData()
-    one, other = table_of(schema=schema, name="one"), table_of(schema=schema, name="other")
-    engine = database(url, schema)
-    statements = []
-
-    def note(_connection, _cursor, statement, *_):
-        if statement.startswith("INSERT"):
-            statements.append(statement.split()[2])
-
-    event.listen(engine, "before_cursor_execute", note)
-    rows = [(one, {"id": 1}), (other, {"id": 1}), (one, {"id": 2})]
+    to_other = ForeignKey("other.id", name="to_other", use_alter=True)
+    one = table_of(Column("other_id", to_other), schema=schema, name="one")
+    other = table_of(Column("one_id", ForeignKey("one.id")), schema=schema, name="other")
+    engine = database(postgres_url, schema)
+    rows = [
+        (one, {"id": 1, "other_id": None}),
+        (other, {"id": 1, "one_id": 1}),
+        (one, {"id": 2, "other_id": 1}),
+    ]
     insert(engine, rows, in_order=True)
-    assert statements == ["one", "other", "one"]
+    assert [row["id"] for row in read(engine, one)] == [1, 2]
 
 
 def test_a_column_that_is_none_is_named(database, sqlite_url):
@@ -333,3 +332,26 @@ def test_a_row_without_any_column_is_all_defaults(database, url):
     engine = database(url, table.metadata)
     insert(engine, [(table, {}), (table, {})])
     assert [row["colour"] for row in read(engine, table)] == ["red", "red"]
+
+
+@amounts
+def test_equal_moments_of_several_zones_are_each_written_as_sqlalchemy_does(
+    database, sqlite_url, amount
+):
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    zones = [UTC, timezone(timedelta(hours=2)), timezone(timedelta(hours=-5))]
+    moments = [noon.astimezone(zones[number % 3]) for number in range(amount)]
+    table = table_of(Column("at", DateTime(timezone=True)))
+    engine = database(sqlite_url, table.metadata)
+    insert(engine, [(table, {"id": n, "at": at}) for n, at in enumerate(moments)])
+    assert [row["at"] for row in read(engine, table)] == [at.replace(tzinfo=None) for at in moments]
+
+
+@amounts
+def test_a_moment_does_not_depend_on_the_sessions_zone(database, postgres_url, amount):
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    table = table_of(Column("wall", DateTime), Column("at", DateTime(timezone=True)))
+    engine = database(f"{postgres_url}?options=-ctimezone%3DEurope/Berlin", table.metadata)
+    insert(engine, [(table, {"id": n, "wall": noon, "at": noon}) for n in range(amount)])
+    row = read(engine, table)[0]
+    assert (row["wall"], row["at"]) == (noon.replace(tzinfo=None), noon)

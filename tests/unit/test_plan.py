@@ -171,31 +171,31 @@ def worker_plan():
 
 
 def test_a_callback_runs_once_at_once_on_one_thread(worker_plan):
-    once = plan_once(Instrumentation(func_dispatcher=second), worker_plan, {})
+    once = plan_once(Instrumentation(func_dispatcher=second), worker_plan, {}, "it.callback")
     assert (once.arrivals.total, once.arrivals.due_ns(0)) == (1, 0)
     assert (once.threads, str(once.overrun)) == (1, "queue")
     assert (once.name, [link.name for link in once.links]) == ("second", ["second"])
 
 
 def test_a_callback_has_no_callback_and_no_results_to_tell(worker_plan):
-    once = plan_once(Instrumentation(func_dispatcher=second), worker_plan, {})
+    once = plan_once(Instrumentation(func_dispatcher=second), worker_plan, {}, "it.callback")
     assert (once.callback, once.on_result) == (None, None)
 
 
 def test_a_callback_gets_its_own_arguments_and_the_runs(worker_plan):
     chain = Instrumentation(func_dispatcher=second, task_arguments={"to": "ada", "report": "old"})
-    once = plan_once(chain, worker_plan, {"report": "new"})
+    once = plan_once(chain, worker_plan, {"report": "new"}, "it.callback")
     assert once.instrumentation.task_arguments == {"to": "ada", "report": "new"}
     assert chain.task_arguments == {"to": "ada", "report": "old"}
 
 
 def test_a_callback_draws_otherwise_than_the_run_but_the_same_every_time(worker_plan):
     chain = Instrumentation(func_dispatcher=second)
-    seeds = {plan_once(chain, worker_plan, {}).seed for _ in range(2)}
+    seeds = {plan_once(chain, worker_plan, {}, "it.callback").seed for _ in range(2)}
     assert len(seeds) == 1
     assert worker_plan.seed not in seeds
 
 
 def test_a_callback_has_the_grace_and_the_epoch_of_the_run(worker_plan):
-    once = plan_once(Instrumentation(func_dispatcher=second), worker_plan, {})
+    once = plan_once(Instrumentation(func_dispatcher=second), worker_plan, {}, "it.callback")
     assert (once.grace_ns, once.epoch) == (5 * SECOND, worker_plan.epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -58,6 +59,11 @@ def main() -> None:
     except BrokenPipeError:  # as in `workermanager report r.json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _complain(f"standard output: {error.strerror}")
+        code = 1
     except Exception as error:
         from instrumentation.errors import InvalidConfig  # noqa: PLC0415 - 13 ms of every start
 

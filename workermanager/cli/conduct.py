@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "conduct"]
 
+_IN_MEMORY: Final = ("sqlite://", "sqlite:///:memory:")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -71,7 +72,7 @@ def conduct(start: Callable[[], Run], output: Output, config: Config) -> int:
 
 def _say_what_to_do(run: Run, report: Report) -> None:
     """How to finish a run that is not, where its ledger makes that possible."""
-    if run.can_be_resumed and report.outcome != "passed":
+    if run.can_be_resumed and report.outcome != "passed" and run.plan.database not in _IN_MEMORY:
         url = redact(str(run.plan.database))
         click.echo(f"to finish it: workermanager resume {run.id} --database {url}", err=True)
 

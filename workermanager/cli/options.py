@@ -177,7 +177,7 @@ def find_target(run_id: str, env_file: Path | None, database: str | None) -> str
     """
     config = Config.load(Environment(env_file or Path(".env")).values)
     origin = _read_run(database or config.database, run_id).origin
-    if origin is None:
+    if origin is None or not isinstance(origin.get("target"), str):
         raise InvalidConfig(
             f"run {run_id} was started by a program: workermanager resume {run_id} TARGET"
         )

@@ -58,6 +58,10 @@ def command(
     Exit codes: 0 all ok, 1 some exec failed, 2 usage, 104 the target, the configuration or the
     database will not do, 105 stopped from outside before the end.
     """
+    if resume is None and force:
+        raise click.UsageError("--force goes with --resume")
+    if resume is not None and no_ledger:
+        raise click.UsageError("--resume needs the ledger that --no-ledger does without")
     if resume is not None and run_id is not None:
         raise click.UsageError("--run-id names a new run, --resume one that is there: not both")
     flags["run_id"] = run_id

@@ -24,8 +24,8 @@ __all__ = ["command"]
 def command(env_file: Path | None, *, as_json: bool, **flags: Any) -> int:
     """List the runs that a database has a record of, the latest first.
 
-    A run is finished, failed or interrupted; one that is unfinished still runs, or was killed:
-    its last commit tells.
+    A run is finished, failed or interrupted; one that is unfinished still runs, or ended without
+    being able to say so (killed, out of reach of its database): its last commit tells.
     """
     records = find_runs(env_file, flags["database"])
     if as_json:

@@ -23,7 +23,7 @@ class JsonSink:
     """
 
     def __init__(self, path: str | None) -> None:
-        self._path = None if path in (None, "-") else Path(str(path))
+        self._path = None if path in (None, "-") else Path(os.path.realpath(str(path)))
         self._to_stdout = path == "-"
         if self._path is not None and self._path.is_dir():
             raise click.UsageError(f"--json {self._path}: is a directory")
@@ -67,7 +67,7 @@ class JsonSink:
 
 
 def _make_draft(path: Path) -> Path:
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
     os.close(handle)
     return Path(draft)
 

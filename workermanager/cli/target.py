@@ -78,6 +78,8 @@ def parse_params(assignments: Iterable[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise InvalidConfig(f"--set {assignment!r}: wanted key=value")
+        if any("\ud800" <= char <= "\udfff" for char in assignment):
+            raise InvalidConfig(f"--set {assignment!r}: not UTF-8")
         try:
             params[key.strip()] = json.loads(text)
         except ValueError:

@@ -24,10 +24,10 @@ _CONNECT_TIMEOUT_S: Final = 10
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "cockroachdb": "cockroachdb+psycopg"}
 
 
-def open_engine(database: str, connections: int, *, must_exist: bool = False) -> Engine:
+def open_engine(database: str, connections: int, *, only_reads: bool = False) -> Engine:
     """An engine that has connected once; it keeps at most so many connections.
 
-    With ``must_exist`` no SQLite file is created.
+    One that ``only_reads`` creates no SQLite file, changes none, and waits for nobody who writes.
 
     Raises:
         InvalidConfig: the URL, the driver or the database itself will not do.
@@ -37,13 +37,13 @@ def open_engine(database: str, connections: int, *, must_exist: bool = False) ->
         url = make_url(database)
         url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
         shown = f"database {url.render_as_string(hide_password=True)}"
-        if must_exist and _is_missing(url):
+        if only_reads and _is_missing(url):
             raise InvalidConfig(f"{shown}: there is no such file")
-        engine = _engine(url, connections)
+        engine = _engine(url, connections, only_reads=only_reads)
         engine.connect().close()
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise InvalidConfig(f"{shown}: no driver for it is installed ({error})") from None
-    except ArgumentError:
+    except (ArgumentError, ValueError, TypeError):
         raise InvalidConfig(
             "database: not a URL; write sqlite:///file.db or postgresql://user@host/name"
         ) from None
@@ -54,11 +54,16 @@ def open_engine(database: str, connections: int, *, must_exist: bool = False) ->
 
 
 def _is_missing(url: URL) -> bool:
-    is_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-    return is_file and not Path(str(url.database)).exists()
+    is_sqlite = url.get_backend_name() == "sqlite"
+    is_file = is_sqlite and url.database not in (None, "", ":memory:")
+    return (
+        is_file
+        and not str(url.database).startswith("file:")
+        and not Path(str(url.database)).exists()
+    )
 
 
-def _engine(url: URL, connections: int) -> Engine:
+def _engine(url: URL, connections: int, *, only_reads: bool) -> Engine:
     if url.get_backend_name() != "sqlite":
         return create_engine(
             url,
@@ -75,6 +80,8 @@ def _engine(url: URL, connections: int) -> Engine:
         connect_args={"timeout": _OPEN_TIMEOUT_S, "check_same_thread": False},
         **({"poolclass": StaticPool} if in_memory else {}),
     )
+    if only_reads:
+        return engine
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine

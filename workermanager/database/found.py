@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from enum import Enum
+from math import isnan
 from struct import error as StructError  # noqa: N812 - an exception like the others
 from struct import pack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from sqlalchemy import CHAR, REAL, Float, Uuid, select, tuple_
+from sqlalchemy import CHAR, JSON, REAL, Float, Uuid, select, tuple_
 
 from instrumentation.errors import WriteError
 
@@ -27,6 +30,7 @@ _AT_ONCE: Final = 500
 _SINGLE_BITS: Final = 24
 
 _Row: TypeAlias = Mapping[str, Any]
+_Key: TypeAlias = tuple[str, ...]
 
 
 class Found:
@@ -37,43 +41,34 @@ class Found:
     """
 
     def __init__(self, connection: Connection, rows: Rows) -> None:
-        self._there: dict[Table, list[_Row]] = {}
-        self._by_key: dict[Table, dict[tuple[str, ...], _Row]] = {}
+        self._differences: dict[int, str | None] = {}
         by_table: dict[Table, list[_Row]] = {}
         for table, row in rows:
             if _has_key(table, row):
                 by_table.setdefault(table, []).append(row)
         for table, keyed in by_table.items():
-            there = self._there[table] = list(_read(connection, table, keyed))
-            self._by_key[table] = {_key_text(table, row): row for row in there}
+            there = {
+                key: row for row in _read(connection, table, keyed) for key in _keys(table, row)
+            }
+            for row in keyed if there else ():
+                found = next((there[key] for key in _keys(table, row) if key in there), None)
+                if found is not None:
+                    self._differences[id(row)] = _difference(table, row, found)
 
-    def is_there(self, table: Table, row: _Row) -> bool:
+    def is_there(self, row: _Row) -> bool:
         """True if the very same row is in the database."""
-        there = self._find(table, row)
-        return there is not None and _difference(table, row, there) is None
+        return self._differences.get(id(row), "") is None
 
     def conflict(self, rows: Rows) -> WriteError | None:
         """The refusal of the first row whose key is taken by another one."""
         for table, row in rows:
-            there = self._find(table, row)
-            column = None if there is None else _difference(table, row, there)
+            column = self._differences.get(id(row))
             if column is not None:
                 return WriteError(
                     f"table {table.name}: a row with this key is there already, "
                     f"with another {column}"
                 )
         return None
-
-    def _find(self, table: Table, row: _Row) -> _Row | None:
-        """The row with the same key; one that reads otherwise as text is searched for."""
-        there = self._there.get(table)
-        if not there or not _has_key(table, row):
-            return None
-        exact = self._by_key[table].get(_key_text(table, row))
-        if exact is not None:
-            return exact
-        key = {column.key: row[column.key] for column in table.primary_key.columns}
-        return next((one for one in there if _difference(table, key, one) is None), None)
 
 
 def _has_key(table: Table, row: _Row) -> bool:
@@ -82,8 +77,31 @@ def _has_key(table: Table, row: _Row) -> bool:
     return bool(columns) and all(row.get(column.key) is not None for column in columns)
 
 
-def _key_text(table: Table, row: _Row) -> tuple[str, ...]:
-    return tuple(str(row[column.key]) for column in table.primary_key.columns)
+def _keys(table: Table, row: _Row) -> set[_Key]:
+    """A row's key as text that is the same however a column keeps it.
+
+    Two where it has a moment: some columns keep what the clock shows, others when it is.
+    """
+    values = [(column.type, row[column.key]) for column in table.primary_key.columns]
+    return {tuple(form(kind, value) for kind, value in values) for form in (_shown, _meant)}
+
+
+def _shown(kind: TypeEngine[Any], value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat()
+    if isinstance(value, int | float | Decimal):
+        return str(Decimal(str(value)).normalize())
+    if isinstance(kind, CHAR):
+        return str(value).rstrip(" ")
+    if isinstance(kind, Uuid):
+        return str(value).replace("-", "").lower()
+    return str(value)
+
+
+def _meant(kind: TypeEngine[Any], value: Any) -> str:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(UTC)
+    return _shown(kind, value)
 
 
 def _read(connection: Connection, table: Table, rows: Sequence[_Row]) -> Iterator[_Row]:
@@ -130,11 +148,20 @@ def _is_same(kind: TypeEngine[Any], ours: Any, theirs: Any) -> bool:
         compare = _same_but_for_the_padding
     elif isinstance(kind, Uuid):
         compare = _same_digits
+    elif isinstance(kind, JSON):
+        compare = _same_json
     return compare(ours, theirs)
 
 
 def _same_text(ours: Any, theirs: Any) -> bool:
+    if isinstance(theirs, Enum):
+        return bool(ours == theirs.name)
     return not isinstance(ours, str) and str(ours) == str(theirs)
+
+
+def _same_json(ours: Any, theirs: Any) -> bool:
+    """Equal once written: JSON has no tuples, and only text for keys."""
+    return json.dumps(ours, sort_keys=True) == json.dumps(theirs, sort_keys=True)
 
 
 def _same_but_for_the_zone(ours: Any, theirs: Any) -> bool:
@@ -153,7 +180,7 @@ def _same_digits(ours: Any, theirs: Any) -> bool:
 
 def _same_float(ours: Any, theirs: float) -> bool:
     try:
-        return float(ours) == theirs
+        return float(ours) == theirs or (isnan(ours) and isnan(theirs))
     except (TypeError, ValueError):
         return False
 

@@ -1,12 +1,13 @@
 """Rows into tables by the fastest way each database has, values converted as SQLAlchemy does.
 
-SQLite: ``executemany``. PostgreSQL: COPY, or one INSERT for a few rows. Others: INSERTs of many
-rows. SQLAlchemy's own insert takes longer for each row, and serves where a column needs it: a
-Python-side default, or a type that wraps its value in SQL.
+SQLite: ``executemany``. PostgreSQL: COPY, also for one row, because an INSERT reads some values
+otherwise. Others: INSERTs of many rows. SQLAlchemy's own insert takes longer for each row, and
+serves where a column needs it: a Python-side default, or a type that wraps its value in SQL.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import groupby
 from operator import attrgetter
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Inserter"]
 
-_FEW: Final = 8  # rows for which COPY's extra round trip costs more than it saves
 _MOST_PARAMETERS: Final = 30_000  # PostgreSQL's protocol takes 65,535 in a statement
 
 
@@ -74,6 +74,12 @@ class Inserter:
             else:
                 connection.execute(shape.table.insert(), group)
 
+    def insert_row(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+        """Insert one row of plain values by one statement: COPY takes another round trip."""
+        key = (table, tuple(row))
+        shape = self._shapes.get(key) or self._make_shape(key)
+        _insert_many(connection, shape, _convert(shape, [row]))
+
     def _make_shape(self, key: _Key) -> _Shape:
         table, names = key
         if not hasattr(table, "c"):
@@ -105,13 +111,30 @@ def _make_converter(kind: TypeEngine[Any], dialect: Dialect) -> _Converter | Non
     convert = kind.dialect_impl(dialect).bind_processor(dialect)
     if isinstance(kind, Uuid) and kind.as_uuid and (convert is not None or _copies(dialect)):
         return partial(_to_hex, convert or _as_it_is)
+    if isinstance(kind, DateTime) and not kind.timezone and dialect.name != "sqlite":
+        return partial(map, _without_zone)
     if convert is None:
         return None
-    if isinstance(kind, DateTime):
-        convert = lru_cache(maxsize=1_024)(
-            convert
-        )  # an exec's rows share their moment: 1.5 µs each
-    return partial(map, convert)
+    return partial(map, _remembering(convert) if isinstance(kind, DateTime) else convert)
+
+
+def _without_zone(value: Any) -> Any:
+    """A moment as clocks on the wall show it, whatever zone the database's session is in."""
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def _remembering(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Converts a moment once, as an exec's rows share theirs: 1.5 µs each.
+
+    Only those in UTC, or in no zone: moments of two zones may be equal and are written differently.
+    """
+    remembered = lru_cache(maxsize=1_024)(convert)
+
+    def convert_moment(value: Any) -> Any:
+        is_plain = type(value) is datetime and (value.tzinfo is UTC or value.tzinfo is None)
+        return remembered(value) if is_plain else convert(value)
+
+    return convert_moment
 
 
 def _to_hex(otherwise: Callable[[Any], Any], values: Sequence[Any]) -> Iterable[Any]:
@@ -176,9 +199,6 @@ def _insert_many(connection: Connection, shape: _Shape, rows: list[tuple[Any, ..
 
 
 def _copy(connection: Connection, shape: _Shape, rows: list[tuple[Any, ...]]) -> None:
-    if len(rows) <= _FEW:
-        _insert_many(connection, shape, rows)
-        return
     driver: Any = connection.connection.driver_connection
     text = f"COPY {shape.head} ({shape.names}) FROM STDIN".replace("%%", "%")  # no parameters
     with driver.cursor() as cursor, cursor.copy(text) as copy:

@@ -39,6 +39,7 @@ _runs: Final = Table(
     Column("ended_at", String(40)),
     Column("facts", Text, nullable=False),
     Column("origin", Text),
+    Column("token", String(32), nullable=False),
 )
 
 _batches: Final = Table(
@@ -68,9 +69,8 @@ class Ledger:
         Raises:
             InvalidConfig: there is one of that id.
         """
-        started = select(_runs.c.started_at).where(_runs.c.id == record.id)
-        known = connection.scalar(started)
-        if known == record.started_at:
+        known = connection.scalar(select(_runs.c.token).where(_runs.c.id == record.id))
+        if known == record.token:
             return  # entered by an attempt whose commit was not acknowledged
         if known is not None:
             raise InvalidConfig(
@@ -82,6 +82,7 @@ class Ledger:
                 "id": record.id,
                 "name": record.name,
                 "state": record.state,
+                "token": record.token,
                 "planned": record.planned,
                 "started_at": record.started_at,
                 "facts": msgspec.json.encode(record.facts).decode(),
@@ -108,10 +109,11 @@ class Ledger:
         return [cls._record(connection, row) for row in rows.all()]
 
     @staticmethod
-    def end(connection: Connection, run_id: str, state: str) -> None:
-        """Note how a run ended; one whose planned execs are all durable is finished."""
+    def end(run_id: str, state: str, connection: Connection, *, may_be_finished: bool) -> None:
+        """Note how a run ended; it may be finished if its planned execs are all durable."""
         row = connection.execute(select(_runs).where(_runs.c.id == run_id)).one()
-        if row.planned is not None and len(_read_spans(connection, run_id)) >= row.planned:
+        is_durable = row.planned is not None and row.planned <= len(_read_spans(connection, run_id))
+        if may_be_finished and is_durable:
             state = FINISHED
         connection.execute(
             _runs.update().where(_runs.c.id == run_id).values(state=state, ended_at=_now())
@@ -127,13 +129,15 @@ class Ledger:
     @staticmethod
     def _record(connection: Connection, row: Row[Any]) -> RunRecord:
         last = select(_batches.c.committed_at).where(_batches.c.run_id == row.id)
+        facts = msgspec.json.decode(row.facts, type=dict[str, Any])
+        int(facts["seed"]), datetime.fromisoformat(facts["epoch"])  # or the ledger is damaged
         return RunRecord(
             id=row.id,
             name=row.name,
             started_at=row.started_at,
             planned=row.planned,
-            facts=msgspec.json.decode(row.facts),
-            origin=row.origin and msgspec.json.decode(row.origin),
+            facts=facts,
+            origin=row.origin and msgspec.json.decode(row.origin, type=dict[str, Any]),
             state=row.state,
             durable=_read_spans(connection, row.id),
             last_commit=connection.scalar(last.order_by(_batches.c.committed_at.desc()).limit(1)),
@@ -166,12 +170,12 @@ class Marks:
             "run_id": self.run_id,
             "session": self.session,
             "number": number,
-            "first": execs.pairs[0][0],
+            "first": execs.pairs[0][0] if execs else 0,
             "last": execs.end - 1,
             "execs": str(execs),
             "committed_at": _now(),
         }
-        self._inserter.insert(connection, [(_batches, row)])
+        self._inserter.insert_row(connection, _batches, row)
 
     def acknowledge(self, number: int, execs: Spans) -> None:
         """Note that a batch was committed, and may be merged with later ones."""
@@ -186,6 +190,16 @@ class Marks:
         A batch whose commit's answer was lost stays by itself: nobody may delete its row.
         """
         return len(self._acknowledged) >= _MOST_ROWS and number not in self._acknowledged
+
+    def has(self, connection: Connection, number: int) -> bool:
+        """True if a batch of ours is there: its commit worked, whatever its answer was."""
+        wanted = (
+            select(_batches.c.number)
+            .where(_batches.c.run_id == self.run_id)
+            .where(_batches.c.session == self.session)
+            .where(_batches.c.number == number)
+        )
+        return connection.scalar(wanted) is not None
 
     def durable(self, connection: Connection, execs: Spans) -> tuple[Spans, Spans]:
         """Which batches that touch these execs are marked: by this process, and by others."""

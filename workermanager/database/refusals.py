@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from instrumentation.errors import WriteError
 from workermanager.redaction import one_line
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 LOST: Final = "connection lost"
+NONE_FREE: Final = "no connection free"
 
 # Classes and codes of PostgreSQL's appendix A; CockroachDB uses the same.
 _TRANSIENT_STATES: Final = frozenset(
@@ -39,6 +41,8 @@ def error_code(error: BaseException) -> str:
     state = getattr(cause, "sqlstate", None)
     if isinstance(state, str):
         return state
+    if isinstance(error, PoolTimeout):
+        return NONE_FREE
     if _is_lost(error):
         return LOST
     return getattr(cause, "sqlite_errorname", None) or type(cause).__name__
@@ -51,6 +55,8 @@ def is_transient(error: BaseException) -> bool:
     """
     cause = _driver_error(error)
     state = getattr(cause, "sqlstate", None)
+    if isinstance(error, PoolTimeout):
+        return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     if isinstance(state, str):
@@ -63,7 +69,8 @@ def is_transient(error: BaseException) -> bool:
 
 def is_disconnect(error: BaseException) -> bool:
     """True where the connection is of no more use."""
-    return is_transient(error) and error_code(error)[:2] not in ("40", "SQ")
+    is_about_rows = error_code(error)[:2] in ("40", "SQ")
+    return is_transient(error) and not is_about_rows and not isinstance(error, PoolTimeout)
 
 
 def is_outage(error: BaseException) -> bool:

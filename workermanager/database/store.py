@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import MsgspecError
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from instrumentation.errors import InvalidConfig
 from workermanager.database.engine import open_engine
@@ -37,10 +37,10 @@ class Database:
         InvalidConfig: it cannot be opened.
     """
 
-    def __init__(self, url: str, connections: int = 1, *, must_exist: bool = False) -> None:
+    def __init__(self, url: str, connections: int = 1, *, only_reads: bool = False) -> None:
         self.url = url
         self.is_over = threading.Event()
-        self._engine = open_engine(url, connections, must_exist=must_exist)
+        self._engine = open_engine(url, connections, only_reads=only_reads)
         self.transactions = Transactions(self._engine, self.is_over.wait)
         self.inserter = Inserter(self._engine.dialect)
 
@@ -77,6 +77,8 @@ class Database:
         try:
             self.create(LEDGER)
             self.transactions.run(enter)
+        except IntegrityError as error:  # somebody was faster
+            raise InvalidConfig(f"run {record.id} is in this database already") from error
         except SQLAlchemyError as error:
             raise InvalidConfig(
                 f"database: the ledger cannot be written: {refusal(error)}; "
@@ -126,12 +128,12 @@ def read_runs(url: str) -> list[RunRecord]:
 
 
 def _read(url: str, read: Callable[[Connection], T]) -> T:
-    database = Database(url, must_exist=True)
+    database = Database(url, only_reads=True)
     try:
         return database.transactions.run(read)
     except SQLAlchemyError as error:
         raise InvalidConfig(f"database: the ledger cannot be read: {refusal(error)}") from error
-    except (ValueError, MsgspecError) as error:
+    except (ValueError, TypeError, LookupError, MsgspecError) as error:
         raise InvalidConfig(f"database: the ledger is damaged: {error}") from error
     finally:
         database.close()

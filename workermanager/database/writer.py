@@ -164,13 +164,13 @@ class Writer:
         self._database.transactions.run(
             partial(self._insert, number, execs, rows, in_order=len(batch) == 1)
         )
-        if self._marks is not None and execs:
+        if self._marks is not None:
             self._marks.acknowledge(number, execs)
 
     def _insert(
         self, number: int, execs: Spans, rows: Rows, connection: Connection, *, in_order: bool
     ) -> None:
-        if self._marks is not None and execs:  # first: a batch that is there is known at once
+        if self._marks is not None:  # first: a batch that is there is known at once
             self._marks.write(connection, number, execs)
         self._database.inserter.insert(connection, rows, in_order=in_order)
 
@@ -203,8 +203,11 @@ class Writer:
     def _look_up(self, batch: list[Entry], connection: Connection) -> _Known:
         """What of a batch is in the database already."""
         ours = theirs = Spans()
-        if self._marks is not None and (execs := _execs_of(batch)):
-            ours, theirs = self._marks.durable(connection, execs)
+        if self._marks is not None:
+            if self._marks.has(connection, self._batches):
+                return _Known(batch, [], [], Counter(), None)
+            if execs := _execs_of(batch):
+                ours, theirs = self._marks.durable(connection, execs)
         here = [entry for entry in batch if _is_marked(entry, ours)]
         others = [entry for entry in batch if not _is_marked(entry, ours)]
         elsewhere = [entry for entry in others if _is_marked(entry, ours, theirs)]
@@ -215,10 +218,10 @@ class Writer:
             here,
             elsewhere,
             [
-                entry._replace(rows=[row for row in entry.rows or () if not found.is_there(*row)])
+                entry._replace(rows=[row for row in entry.rows or () if not found.is_there(row[1])])
                 for entry in rest
             ],
-            Counter(table.name for table, row in rows if found.is_there(table, row)),
+            Counter(table.name for table, row in rows if found.is_there(row)),
             found.conflict(rows),
         )
 
