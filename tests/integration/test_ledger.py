@@ -1,12 +1,14 @@
 """The ledger: runs and their durable execs, in tables of the user's own database."""
 
 import sqlite3
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table
 
 from workermanager import InvalidConfig, Worker
 from workermanager.database.ledger import Ledger, Marks
@@ -247,3 +249,39 @@ def test_a_seed_of_its_own_gives_a_nested_run_its_own_pooled_values():
         return found
 
     assert values(1) == values(2)
+
+
+def test_stop_now_ends_the_wait_for_the_last_words_to_the_ledger(url, tmp_path):
+    """Another program locks the file just when all execs are durable."""
+    other = sqlite3.connect(
+        tmp_path / "ledger.db", isolation_level=None, check_same_thread=False, timeout=30
+    )
+    locked = threading.Event()
+
+    def lock(_result):
+        other.execute("BEGIN IMMEDIATE")
+        locked.set()
+
+    run = Worker(inserts, database=url, schema=things.metadata, run_id="r", on_result=lock).start()
+    reports = []
+    finishing = threading.Thread(target=lambda: reports.append(run.finish(read_back=True)))
+    finishing.start()
+    assert locked.wait(20)
+    run.stop()
+    run.stop(now=True)
+    finishing.join(20)
+    assert not finishing.is_alive()
+    assert reports[0].counts["ok"] == 1
+    other.execute("ROLLBACK")
+    other.close()
+    for thread in threading.enumerate():
+        if thread.name == "writer":  # still waiting for the lock, until now
+            thread.join(20)
+    assert read_run(url, "r").durable == Spans([(0, 1)])
+
+
+things = Table("things", MetaData(), Column("id", Integer, primary_key=True))
+
+
+def inserts(ctx, params):
+    ctx.insert(things, {"id": ctx.n})
