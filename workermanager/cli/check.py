@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from workermanager.cli.options import load, plan_options
+from workermanager.cli.loading import load
+from workermanager.cli.options import plan_options
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from workermanager.cli.conduct import Output, conduct
-from workermanager.cli.options import (
-    find_target,
-    force_option,
-    load,
-    output_options,
-    plan_options,
-)
+from workermanager.cli.loading import find_target, load
+from workermanager.cli.options import force_option, output_options, plan_options
 
 if TYPE_CHECKING:
     from pathlib import Path

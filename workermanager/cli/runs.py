@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from workermanager.cli.options import find_runs, plan_options
+from workermanager.cli.loading import find_runs
+from workermanager.cli.options import plan_options
 from workermanager.cli.summary import show_runs
 
 if TYPE_CHECKING:
