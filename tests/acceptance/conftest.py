@@ -59,6 +59,7 @@ def start(tmp_path, environment):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=hear_every_signal,  # noqa: PLW1509 - it sets dispositions and nothing else
         )
         started.append(process)
         wait_for(marker.exists, process)
@@ -69,6 +70,12 @@ def start(tmp_path, environment):
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.communicate()
+
+
+def hear_every_signal():
+    """A shell starts what runs in the background with some ignored, and that is inherited."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(is_so, process):
