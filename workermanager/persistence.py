@@ -94,7 +94,8 @@ class Persistence:
         Done in the writer's thread: the database may keep whoever asks waiting, and a second
         signal must end that wait. It may be finished if all its execs are durable.
         """
-        if self.landings.writer.outage is not None:
+        is_wanted = self._record is not None or counts_rows
+        if not is_wanted or self.landings.writer.outage is not None:
             return {}
         counts: dict[str, int] = {}
         done = threading.Event()

@@ -82,7 +82,8 @@ class Run:
         self._crash: BaseException | None = None
         self._interrupt: KeyboardInterrupt | None = None
         self._after: Run | None = None
-        self._is_called_back = plan.callback is None or self._was_finished
+        was_finished = resumed is not None and resumed.state == FINISHED
+        self._is_called_back = plan.callback is None or was_finished
         self._report: Report | None = None
         self._persistence: Persistence | None = None
         self._outage: WriteError | None = None
@@ -363,10 +364,6 @@ class Run:
         followed = after.start().finish()
         self._is_called_back = followed.outcome == "passed"
         return report.followed_by(followed)
-
-    @property
-    def _was_finished(self) -> bool:
-        return self._resumed is not None and self._resumed.state == FINISHED
 
     def _close_database(self) -> None:
         if self._persistence is not None:
