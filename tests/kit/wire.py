@@ -365,8 +365,10 @@ class WireProxy:
         listener.close()
         for conversation in self._conversations:
             conversation.cancel()
-        # A conversation ends well however its peers end; what it raises is a bug of this module.
-        await asyncio.gather(*self._conversations)
+        ends = await asyncio.gather(*self._conversations, return_exceptions=True)
+        for error in ends:  # one that had not begun was cancelled; what else it raises is our bug
+            if isinstance(error, Exception):
+                raise error
 
     def _accept(self, *client) -> None:
         self._conversations.append(asyncio.create_task(self._converse(client)))
