@@ -142,10 +142,8 @@ class Persistence:
         self._meanwhile.close()
         if self.is_borrowed:
             return
-        is_done = self.landings.writer.close(0 if self._is_stuck else seconds)
-        self.database.is_over.set()
-        if is_done:
-            self.database.close()
+        self.landings.writer.close(0 if self._is_stuck else seconds)
+        self.database.is_over.set()  # whatever it still waits for, it need not
 
 
 class Opening(NamedTuple):

@@ -102,7 +102,7 @@ class Writer:
         self._queue.put(Entry(None, None, _Waiting(on_flushed)))
 
     def close(self, seconds: float | None = None) -> bool:
-        """Settle what was submitted and end; False if that took too long."""
+        """Settle what was submitted and let go of the database; False if that took too long."""
         self._queue.put(None)
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -121,6 +121,7 @@ class Writer:
                 self._write(batch)
             except BaseException as crash:  # noqa: BLE001 - as in `_settle`
                 self._note_crash(crash)
+        self._database.close()
 
     def _gather(self) -> tuple[list[Entry], bool]:
         """What waits, up to what one transaction should hold; True with the last of all."""
