@@ -51,6 +51,10 @@ lock: setup ## Pin every package again
 	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --no-header \
 		--extra postgres --extra cockroach --extra dev --output-file requirements.lock pyproject.toml
+	@$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --no-header \
+		--extra postgres --extra cockroach --constraint requirements.lock \
+		--output-file infra/runtime.lock pyproject.toml
 
 clean: ## Remove what was made
 	@rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

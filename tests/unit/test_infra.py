@@ -62,11 +62,21 @@ def test_the_entry_point_is_an_installed_command_in_exec_form(dockerfile):
 
 
 def test_the_packages_are_checked_against_their_hashes(dockerfile):
-    (download,) = [value for value in values(dockerfile, "RUN") if "pip download" in value]
-    assert "--require-hashes" in download
-    installs = [value for value in values(dockerfile, "RUN") if "install " in value]
-    assert installs
-    assert all("--no-index" in value for value in installs)
+    commands = [one for value in values(dockerfile, "RUN") for one in value.split("&&")]
+    installs = [one for one in commands if "pip" in one and "install " in one]
+    assert len(installs) == 3
+    assert all("--require-hashes" in one or "--no-deps dist/*.whl" in one for one in installs)
+
+
+def test_a_run_has_the_very_versions_that_the_tests_have():
+    def pins(path):
+        lines = (TOP / path).read_text().splitlines()
+        return {line.split()[0] for line in lines if "==" in line}
+
+    assert {"psycopg", "sqlalchemy-cockroachdb"} <= {
+        pin.partition("==")[0] for pin in pins("infra/runtime.lock")
+    }
+    assert pins("infra/runtime.lock") < pins("requirements.lock")
 
 
 def sources(dockerfile):
