@@ -21,6 +21,9 @@ EXECS = 600
 
 _numbers = count()
 
+own = MetaData()
+notes = Table("notes", own, Column("id", Uuid, primary_key=True), Column("text", String))
+
 
 @pytest.fixture
 def url(request):
@@ -28,7 +31,8 @@ def url(request):
     if REAL:
         engine = create_engine(REAL, poolclass=NullPool)
         ledger = Table("workermanager_runs", MetaData()), Table("workermanager_batches", MetaData())
-        example.schema.drop_all(engine)
+        for schema in (example.schema, own):
+            schema.drop_all(engine)
         for table in ledger:
             table.drop(engine, checkfirst=True)
         yield REAL
@@ -70,9 +74,6 @@ def test_killed_and_resumed_it_does_so_too(url, undisturbed, tmp_path):
 
 
 def test_a_step_has_transactions_of_its_own(url):
-    schema = MetaData()
-    notes = Table("notes", schema, Column("id", Uuid, primary_key=True), Column("text", String))
-
     def step(ctx, params):
         row = {"id": ctx.uuid(), "text": f"note {ctx.n}"}
 
@@ -85,10 +86,7 @@ def test_a_step_has_transactions_of_its_own(url):
         assert ctx.transact(write) == row["text"]
 
     plan = {"execs_per_tick": [100], "tick_duration": 0, "threads": 4, "seed": 7}
-    try:
-        report = Worker(step, **plan, database=url, schema=schema).run()
-        assert (report.counts["ok"], report.counts["failed"]) == (100, 0)
-        with create_engine(url, poolclass=NullPool).connect() as connection:
-            assert len(connection.execute(select(notes)).all()) == 100
-    finally:
-        schema.drop_all(create_engine(url, poolclass=NullPool))
+    report = Worker(step, **plan, database=url, schema=own).run()
+    assert (report.counts["ok"], report.counts["failed"]) == (100, 0)
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        assert len(connection.execute(select(notes)).all()) == 100
