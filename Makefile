@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TESTS := $(VENV)/.ready-tests
+EXTRAS := --extra postgres --extra cockroach --extra dashboard --extra prometheus --extra otel
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test faults check format bench lock clean
@@ -50,10 +51,10 @@ lock: setup ## Pin every package again
 	@$(BIN)/pip install --quiet pip-tools
 	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --no-header \
-		--extra postgres --extra cockroach --extra dev --output-file requirements.lock pyproject.toml
+		$(EXTRAS) --extra dev --output-file requirements.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate --no-header \
-		--extra postgres --extra cockroach --constraint requirements.lock \
+		$(EXTRAS) --constraint requirements.lock \
 		--output-file infra/runtime.lock pyproject.toml
 
 clean: ## Remove what was made

@@ -48,6 +48,16 @@ class Histogram:
         self.counts = [*map(sum, zip_longest(self.counts, *theirs, fillvalue=0))]
         return self
 
+    def since(self, earlier: Histogram) -> Histogram:
+        """What was recorded after ``earlier`` was copied from this, as a histogram of its own."""
+        later = Histogram()
+        before = earlier.counts
+        later.counts = self.counts[:]
+        for index, seen in enumerate(before):
+            if seen:
+                later.counts[index] -= seen
+        return later
+
     @property
     def count(self) -> int:
         """How many durations were recorded."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from instrumentation.errors import InvalidConfig
+from workermanager.quantiles import Durations
 from workermanager.record import format_moment
+from workermanager.series import Window
+from workermanager.thresholds import Verdict
 
 if TYPE_CHECKING:
     from instrumentation.execution import RunContext
-    from workermanager.histogram import Histogram
     from workermanager.telemetry import DatabaseFigures, Figures
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "Report", "load_report"]
@@ -26,36 +28,8 @@ EXIT_INTERRUPTED: Final = 105
 RunOutcome = Literal["passed", "failed", "interrupted"]
 
 
-class Durations(msgspec.Struct, frozen=True, kw_only=True):
-    """A histogram in milliseconds."""
-
-    count: int
-    mean_ms: float
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    p999_ms: float
-    max_ms: float
-
-    @classmethod
-    def of(cls, histogram: Histogram) -> Durations:
-        """Summarise a histogram of nanoseconds."""
-        p50, p90, p95, p99, p999, largest = histogram.percentiles(50, 90, 95, 99, 99.9, 100)
-        return cls(
-            count=histogram.count,
-            mean_ms=_ms(histogram.mean),
-            p50_ms=_ms(p50),
-            p90_ms=_ms(p90),
-            p95_ms=_ms(p95),
-            p99_ms=_ms(p99),
-            p999_ms=_ms(p999),
-            max_ms=_ms(largest),
-        )
-
-
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Which run it was."""
+    """Which run it was. ``warmup_s`` is how much of ``duration_s`` is in no other figure."""
 
     id: str
     name: str
@@ -64,6 +38,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     outcome: RunOutcome
     resumed: bool = False
+    warmup_s: float = 0.0
+    tags: dict[str, str] = {}
 
 
 class StepReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +77,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     that were durable already, and not due again. ``response`` counts from when an exec
     was due (k6 and wrk count from when it started, which hides a stall), ``lag`` is how late execs
     started, ``service`` how long they ran. ``rows`` counts durable rows by table.
+
+    All of that is without the warm-up, whose counts are in ``warmup`` (None where there was none).
+    ``series`` is how it went, window by window; ``plan`` what was to be done, as
+    ``workermanager check`` shows it; ``environment`` where it was done.
     """
 
     schema: int = 1
@@ -113,6 +93,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
     errors: list[ErrorReport]
     database: DatabaseReport | None = None
+    warmup: dict[str, int] | None = None
+    thresholds: list[Verdict] = []
+    series: list[Window] = []
+    plan: dict[str, Any] = {}
+    environment: dict[str, str] = {}
 
     @property
     def outcome(self) -> RunOutcome:
@@ -189,7 +174,13 @@ def load_report(path: Path) -> Report:
 
 
 def make_report(
-    figures: Figures, context: RunContext, *, is_cut: bool, is_broken: bool, is_resumed: bool
+    figures: Figures,
+    context: RunContext,
+    *,
+    is_cut: bool,
+    is_broken: bool,
+    is_resumed: bool,
+    series: list[Window],
 ) -> Report:
     """Turn the last figures of a run, its accounts closed, into its report.
 
@@ -229,6 +220,7 @@ def make_report(
             for kind in figures.errors
         ],
         database=_report_database(figures.database),
+        series=series,
     )
 
 
@@ -242,7 +234,3 @@ def _report_database(figures: DatabaseFigures | None) -> DatabaseReport | None:
         halved=figures.halved,
         found=figures.found,
     )
-
-
-def _ms(nanoseconds: float) -> float:
-    return round(nanoseconds / 1e6, 4)

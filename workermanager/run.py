@@ -24,6 +24,7 @@ from workermanager.record import FINISHED, make_record
 from workermanager.report import Report, make_report
 from workermanager.runner import Job, Runner
 from workermanager.telemetry import Figures, Recorder, merge
+from workermanager.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,6 +96,7 @@ class Run:
         cursor = Cursor(plan.arrivals, plan.overrun, plan.threads)
         cursor.on_tick = self._on_tick if self._environment else None
         self._handoff = Handoff(cursor, self._elapsed, plan.threads)
+        self.watch = Watch(self.figures, self._elapsed)
 
     @property
     def id(self) -> str:
@@ -141,6 +143,8 @@ class Run:
             self._parent._adopt(self)
         logger.debug("run {} of {} began: {} threads", self.id, self.plan.name, self.plan.threads)
         self._pool.open()
+        if self._parent is None:
+            self.watch.start()
         return self
 
     def _make_job(self) -> Job:
@@ -335,7 +339,10 @@ class Run:
 
     def _close_accounts(self) -> Report:
         figures, planned, kept = self.figures(), self.plan.arrivals.total, self._persistence
-        self._crash = self._pool.crash or (kept.landings.writer.crash if kept else None)
+        if self._parent is None:
+            self.watch.end(figures)
+        writer_crash = kept.landings.writer.crash if kept else None
+        self._crash = self._pool.crash or writer_crash or self.watch.crash
         try:
             accounts.check(
                 figures.counts,
@@ -352,6 +359,7 @@ class Run:
             is_cut=accounts.is_cut(figures.counts, planned),
             is_broken=self._crash is not None or self._outage is not None,
             is_resumed=self._resumed is not None,
+            series=self.watch.series.windows,
         )
 
     def _call_back(self, report: Report) -> Report:

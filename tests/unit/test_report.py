@@ -63,6 +63,7 @@ def report_of(make_run):
             is_cut=is_cut,
             is_broken=is_broken,
             is_resumed=is_resumed,
+            series=[],
         )
 
     return build

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workermanager.record import RunRecord
-    from workermanager.report import DatabaseReport, Durations, Report
+    from workermanager.quantiles import Durations
+    from workermanager.report import DatabaseReport, Report
 
 __all__ = ["show", "show_runs"]
 
