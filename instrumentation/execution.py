@@ -50,8 +50,8 @@ class NamedTable(Protocol):
 class Transact(Protocol):
     """What ``ctx.transact`` calls: the engine's transactions, retried whole."""
 
-    def __call__(self, path: str, work: Callable[[Any], T], isolation: str | None, /) -> T:
-        """Run ``work`` with a connection, in a transaction of its own, until it is committed."""
+    def __call__(self, n: int, path: str, work: Callable[[Any], T], isolation: str | None, /) -> T:
+        """Run exec n's ``work``, with a connection in a transaction, until it is committed."""
         ...
 
 
@@ -279,7 +279,7 @@ class Exec:
         self.path = f"{path}/transact-{step.transactions}"
         self.is_transacting = True
         try:
-            return transact(path, attempt, isolation)
+            return transact(self.n, path, attempt, isolation)
         except Exception:
             self.check()  # what fails because the run was told to stop now has not failed
             raise

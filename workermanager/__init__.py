@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from workermanager.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from instrumentation import (
         AccountingError,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from workermanager.report import Report, load_report
     from workermanager.run import Run
     from workermanager.worker import Worker
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AccountingError",

@@ -14,10 +14,15 @@ from instrumentation.errors import AccountingError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["check", "close", "is_cut"]
+__all__ = ["add", "check", "close", "is_cut"]
 
 _UNFINISHED: Final = ("running", "queued")
 _NOT_OUTCOMES: Final = ("due", "skipped")
+
+
+def add(counts: Mapping[str, int], others: Mapping[str, int] | None) -> dict[str, int]:
+    """The counts with those of a warm-up, if there was one."""
+    return {name: count + (others or {}).get(name, 0) for name, count in counts.items()}
 
 
 def close(counts: Mapping[str, int]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from instrumentation.errors import InvalidConfig
 from workermanager.durations import format_duration, parse_duration
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from workermanager.clock import Arrivals
 
-__all__ = ["Cursor", "Overrun"]
+__all__ = ["Cursor", "Overrun", "Tally"]
 
 _MOST_AT_ONCE: Final = 512
 
@@ -57,20 +57,42 @@ class Overrun:
         return f"late:{format_duration(self.limit_ns)}" if self.kind == "late" else self.kind
 
 
+class Tally(NamedTuple):
+    """How many arrivals were due, handed out, dropped and expired; the rest is queued."""
+
+    due: int = 0
+    taken: int = 0
+    dropped: int = 0
+    expired: int = 0
+
+    @property
+    def queued(self) -> int:
+        """How many wait for a thread."""
+        return self.due - self.taken - self.dropped - self.expired
+
+    def without(self, part: Tally) -> Tally:
+        """The counts less those of a part."""
+        return Tally(*(ours - theirs for ours, theirs in zip(self, part, strict=True)))
+
+
 class Cursor:
     """Hands out arrivals once they are due, in order, each once.
 
-    ``dropped`` and ``expired`` count what was never handed out; ``taken`` what was. It is not
-    thread-safe.
+    ``dropped`` and ``expired`` count what was never handed out; ``taken`` what was. Those of the
+    first ``warm_end`` arrivals are also counted apart. It is not thread-safe.
     """
 
-    def __init__(self, arrivals: Arrivals, overrun: Overrun, threads: int) -> None:
+    def __init__(
+        self, arrivals: Arrivals, overrun: Overrun, threads: int, warm_end: int = 0
+    ) -> None:
         self.arrivals = arrivals
         self.overrun = overrun
         self.threads = threads
+        self.warm_end = warm_end
         self.taken = 0
         self.dropped = 0
         self.expired = 0
+        self._warm = Tally()
         self.closed_at: int | None = None
         self.on_tick: Callable[[int], None] | None = None
         self._next = 0
@@ -101,9 +123,15 @@ class Cursor:
         first = self._next
         self._next += count
         self.taken += count
+        if first < self.warm_end:
+            self._note_warm("taken", first, self._next)
         if self.on_tick is not None:
             self._enter_ticks(first, self._next)
         return self.arrivals.slice(first, self._next)
+
+    def _note_warm(self, what: str, start: int, stop: int) -> None:
+        warm = max(0, min(stop, self.warm_end) - start)
+        self._warm = self._warm._replace(**{what: getattr(self._warm, what) + warm})
 
     def _enter_ticks(self, start: int, stop: int) -> None:
         """Tell ``on_tick`` of every tick whose first exec is handed out."""
@@ -122,11 +150,15 @@ class Cursor:
         kept = min(room, due - self._next)
         self._kept.extend(range(self._next, self._next + kept))  # places in line
         self.dropped += due - self._next - kept
+        if self._next < self.warm_end:
+            self._note_warm("dropped", self._next + kept, due)
         self._next = due
         if not self._kept:
             return None
         self.taken += 1
         place = self._kept.popleft()
+        if place < self.warm_end:
+            self._note_warm("taken", place, place + 1)
         if self.on_tick is not None:
             self._enter_ticks(place, place + 1)
         return self.arrivals.slice(place, place + 1)
@@ -136,6 +168,8 @@ class Cursor:
         too_late = self.arrivals.due_by(elapsed_ns - self.overrun.limit_ns - 1)
         if too_late > self._next:
             self.expired += too_late - self._next
+            if self._next < self.warm_end:
+                self._note_warm("expired", self._next, too_late)
             self._next = too_late
 
     def next_due(self) -> int | None:
@@ -161,4 +195,12 @@ class Cursor:
 
     def queued(self, elapsed_ns: int) -> int:
         """How many of them wait for a thread."""
-        return self.due(elapsed_ns) - self.taken - self.dropped - self.expired
+        return self.tally(elapsed_ns).queued
+
+    def tally(self, elapsed_ns: int) -> Tally:
+        """The counts at a moment."""
+        return Tally(self.due(elapsed_ns), self.taken, self.dropped, self.expired)
+
+    def tally_warmup(self, elapsed_ns: int) -> Tally:
+        """The counts of the first ``warm_end`` arrivals at a moment."""
+        return self._warm._replace(due=min(self.due(elapsed_ns), self.warm_end))

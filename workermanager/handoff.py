@@ -9,14 +9,14 @@ waits for a sleeping one that the interpreter lock keeps from waking.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from workermanager.cursor import Cursor
+    from workermanager.cursor import Cursor, Tally
 
-__all__ = ["Bell", "Handoff"]
+__all__ = ["Bell", "Ended", "Handoff", "Reading"]
 
 _LONGEST_SLEEP_S: Final = 3_600.0
 
@@ -111,25 +111,45 @@ class Handoff:
             self.is_closed = True
         self._bell.ring()
 
-    def read(self, finished: Callable[[], Sequence[int]]) -> tuple[int, dict[str, int]]:
+    def read(self, ended: Callable[[], tuple[Ended, Ended]]) -> Reading:
         """The moment, and the counts at it.
 
-        ``finished`` (ok, failed, interrupted, expired at the start) is read first: what ends
-        meanwhile still counts as running, so nothing is missed and nothing is counted twice.
+        ``ended`` (what was measured, and the warm-up) is asked first: what ends meanwhile still
+        counts as running, so nothing is missed and nothing is counted twice.
         """
-        ok, failed, interrupted, expired = finished()
+        measured, warm = ended()
         with self._lock:
             now = self._elapsed()
-            cursor = self.cursor
-            due, queued, taken = cursor.due(now), cursor.queued(now), cursor.taken
-            dropped, lapsed = cursor.dropped, cursor.expired
-        return now, {
-            "due": due,
-            "running": taken - ok - failed - interrupted - expired,
-            "queued": queued,
-            "ok": ok,
-            "failed": failed,
-            "dropped": dropped,
-            "expired": expired + lapsed,
-            "interrupted": interrupted,
-        }
+            tally, warm_tally = self.cursor.tally(now), self.cursor.tally_warmup(now)
+        counts = _count(tally.without(warm_tally), measured)
+        return Reading(now, counts, _count(warm_tally, warm) if self.cursor.warm_end else None)
+
+
+class Ended(NamedTuple):
+    """How many execs ended in each way; ``expired`` are those that expired at their start."""
+
+    ok: int
+    failed: int
+    interrupted: int
+    expired: int
+
+
+class Reading(NamedTuple):
+    """Counts at a moment: without the warm-up, and the warm-up's (None where there is none)."""
+
+    now: int
+    counts: dict[str, int]
+    warmup: dict[str, int] | None
+
+
+def _count(tally: Tally, ended: Ended) -> dict[str, int]:
+    return {
+        "due": tally.due,
+        "running": tally.taken - sum(ended),
+        "queued": tally.queued,
+        "ok": ended.ok,
+        "failed": ended.failed,
+        "dropped": tally.dropped,
+        "expired": ended.expired + tally.expired,
+        "interrupted": ended.interrupted,
+    }

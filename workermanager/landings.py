@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from instrumentation.execution import Outcome
 from workermanager.database.entries import Entry
-from workermanager.telemetry import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from workermanager.database.transactions import Transactions
     from workermanager.database.writer import Writer
     from workermanager.runner import Job, Landing
+    from workermanager.telemetry import Phases
 
 __all__ = ["Landings", "TransactionTimes"]
 
@@ -26,15 +26,15 @@ T = TypeVar("T")
 class Landings:
     """Hands a run's execs with rows to the writer, and records how each one ended.
 
-    ``job`` is set once the run begins. ``recorder`` and ``rows`` (inserted rows by table, those of
+    ``job`` is set once the run begins. ``phases`` and ``rows`` (inserted rows by table, those of
     runs nested in this one included) are written to by the writer's thread alone.
     """
 
     job: Job
 
-    def __init__(self, writer: Writer, around: Landings | None) -> None:
+    def __init__(self, writer: Writer, around: Landings | None, phases: Phases) -> None:
         self.writer = writer
-        self.recorder = Recorder()
+        self.phases = phases
         self.rows: Counter[str] = Counter()
         self.tables: dict[str, Any] = {}
         self.is_fenced = False
@@ -61,17 +61,18 @@ class Landings:
         """Record what became of execs whose rows were written, or refused, together."""
         if self.is_fenced:
             return
-        job, recorder, ended = self.job, self.recorder, self.job.now()
-        record = recorder.response.record
-        for entry in entries:
-            record(ended - entry.cargo.due)
+        job, ended = self.job, self.job.now()
         if refused is None:
-            recorder.ok += len(entries)
             self._count(entries)
-        else:
-            recorder.failed += len(entries)
-            for entry in entries:
-                job.on_failure(recorder, entry.cargo.ctx, refused)
+        for entry in entries:
+            landing = entry.cargo
+            recorder = self.phases.of(landing.ctx.n)
+            recorder.response.record(ended - landing.due)
+            if refused is None:
+                recorder.ok += 1
+            else:
+                recorder.failed += 1
+                job.on_failure(recorder, landing.ctx, refused)
         if job.on_result is not None:
             outcome = Outcome.OK if refused is None else Outcome.FAILED
             for entry in entries:
@@ -90,8 +91,8 @@ class Landings:
 class TransactionTimes:
     """Times what steps do with ``ctx.transact``, each step's as a figure of its own.
 
-    ``recorder`` has a step ``NAME.transact`` for every step that uses it; a transaction's time is
-    all of it, retries and waits included. Any thread may write to it.
+    ``phases`` have a step ``NAME.transact`` for every step that uses it; a transaction's time is
+    all of it, retries and waits included. Any thread may write to them.
     """
 
     def __init__(
@@ -100,29 +101,30 @@ class TransactionTimes:
         names: Mapping[str, str],
         now: Callable[[], int],
         wait: Callable[[float], bool],
+        phases: Phases,
     ) -> None:
-        self.recorder = Recorder()
+        self.phases = phases
         self._transactions = transactions
         self._names = names
         self._now = now
         self._wait = wait
         self._lock = threading.Lock()
 
-    def __call__(self, path: str, work: Callable[[Any], T], isolation: str | None, /) -> T:
-        """Run the work of the step at ``path`` in a transaction of its own."""
+    def __call__(self, n: int, path: str, work: Callable[[Any], T], isolation: str | None, /) -> T:
+        """Run the work of exec n's step at ``path`` in a transaction of its own."""
         begun = self._now()
         try:
             result = self._transactions.run(work, isolation=isolation, wait=self._wait)
         except Exception:
-            self._record(path, begun, failed=1)
+            self._record(n, path, begun, failed=1)
             raise
-        self._record(path, begun, failed=0)
+        self._record(n, path, begun, failed=0)
         return result
 
-    def _record(self, path: str, begun: int, failed: int) -> None:
+    def _record(self, n: int, path: str, begun: int, failed: int) -> None:
         ended = self._now()
         name = self._names.get(path) or path.rpartition("/")[2]
         with self._lock:
-            figures = self.recorder.step(f"{name}.transact")
+            figures = self.phases.of(n).step(f"{name}.transact")
             figures.service.record(ended - begun)
             figures.failed += failed

@@ -16,7 +16,7 @@ from instrumentation.errors import InvalidConfig, WriteError
 from instrumentation.fakes import make_faker
 from workermanager.garbage import fewer_collections
 from workermanager.landings import Landings, TransactionTimes
-from workermanager.telemetry import DatabaseFigures
+from workermanager.telemetry import DatabaseFigures, Phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from workermanager.database.store import Database
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
-    from workermanager.telemetry import Recorder
 
 __all__ = ["Opening", "Persistence"]
 
@@ -71,9 +70,9 @@ class Persistence:
         return self.landings.writer.note if self.has_ledger else None
 
     @property
-    def recorders(self) -> list[Recorder]:
+    def phases(self) -> list[Phases]:
         """The figures of execs with rows, and of transactions."""
-        return [self.landings.recorder, self.transact.recorder]
+        return [self.landings.phases, self.transact.phases]
 
     def figures(self) -> DatabaseFigures | None:
         """What the database was asked to do; None where that is told by the run around."""
@@ -176,7 +175,7 @@ class Opening(NamedTuple):
         """
         if self.plan.schema is not None:
             around.database.create(self.plan.schema)
-        landings = Landings(around.landings.writer, around.landings)
+        landings = Landings(around.landings.writer, around.landings, Phases(self.plan.warm_end))
         return Persistence(around.database, landings, self._times(around.database), None, self.wait)
 
     def open(self, record: RunRecord | None, *, is_resumed: bool) -> Persistence:
@@ -202,10 +201,10 @@ class Opening(NamedTuple):
         make_faker()  # who seeds wants it: its import would make the first execs seem slow
         marks = None if record is None else Marks(record.id, database.inserter)
         writer = Writer(database, marks, self.on_crash, self.on_outage)
-        return Persistence(
-            database, Landings(writer, None), self._times(database), record, self.wait
-        )
+        landings = Landings(writer, None, Phases(self.plan.warm_end))
+        return Persistence(database, landings, self._times(database), record, self.wait)
 
     def _times(self, database: Database) -> TransactionTimes:
         names = {link.path: link.name for link in self.plan.links}
-        return TransactionTimes(database.transactions, names, self.now, self.wait)
+        phases = Phases(self.plan.warm_end)
+        return TransactionTimes(database.transactions, names, self.now, self.wait, phases)

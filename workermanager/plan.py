@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from instrumentation.execution import Result
     from instrumentation.steps import Instrumentation, Link
     from workermanager.spans import Spans
+    from workermanager.thresholds import Threshold
 
 __all__ = [
     "Plan",
@@ -32,7 +33,9 @@ __all__ = [
     "check_run_id",
     "check_seed",
     "check_spread",
+    "check_tags",
     "check_threads",
+    "check_warmup",
     "plan_once",
 ]
 
@@ -69,17 +72,25 @@ class Plan:
     env_file: Path | None
     callback: Instrumentation | None
     on_result: Callable[[Result], None] | None
+    warmup_ns: int = 0
+    thresholds: tuple[Threshold, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """What the run is called in figures and logs."""
         return self.instrumentation.func_name
 
+    @property
+    def warm_end(self) -> int:
+        """The first n that is not of the warm-up."""
+        return self.arrivals.due_by(self.warmup_ns - 1) if self.warmup_ns else 0
+
     def without(self, done: Spans) -> Plan:
-        """The plan of what is left once some execs are durable; it drops none of them."""
+        """The plan of what is left once some execs are durable: no drops and no warm-up."""
         left = Remaining(self.arrivals, done)
         threads = self.threads if left.total is None else max(1, min(self.threads, left.total))
-        return replace(self, arrivals=left, threads=threads, overrun=Overrun())
+        return replace(self, arrivals=left, threads=threads, overrun=Overrun(), warmup_ns=0)
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON-ready values: what ``workermanager check`` shows."""
@@ -94,6 +105,9 @@ class Plan:
             "spread": self.spread,
             "overrun": str(self.overrun),
             "threads": self.threads,
+            "warmup": format_duration(self.warmup_ns) if self.warmup_ns else None,
+            "thresholds": [threshold.expression for threshold in self.thresholds],
+            "tags": dict(self.tags),
             "seed": self.seed,
             "database": None if self.database is None else redact(self.database),
             "steps": [link.path for link in self.links],
@@ -195,6 +209,30 @@ def check_spread(spread: str) -> None:
         raise InvalidConfig(f"spread: {spread!r} is unknown; use {', '.join(SPREADS)}")
 
 
+def check_warmup(warmup_ns: int, due: Arrivals) -> int:
+    """The length of the warm-up, if something of the run is left after it.
+
+    Raises:
+        InvalidConfig: nothing is.
+    """
+    if warmup_ns and due.total is not None and due.due_by(warmup_ns - 1) >= due.total:
+        text = format_duration(warmup_ns)
+        raise InvalidConfig(f"warmup: {text} is all of the run: every exec is due before that")
+    return warmup_ns
+
+
+def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags, if they are text.
+
+    Raises:
+        InvalidConfig: they are not.
+    """
+    for name, value in tags.items():
+        if not name or not f"{name}{value}".isprintable():
+            raise InvalidConfig(f"tags: {name!r}={value!r}: wanted a name and a text on one line")
+    return {str(name): str(value) for name, value in tags.items()}
+
+
 def plan_once(
     chain: Instrumentation, after: Plan, arguments: Mapping[str, Any], run_id: str
 ) -> Plan:
@@ -212,6 +250,8 @@ def plan_once(
         callback=None,
         on_result=None,
         env_file=None,
+        warmup_ns=0,
+        thresholds=(),
         run_id=run_id,
         has_own_seed=False,
     )

@@ -5,31 +5,49 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from instrumentation.errors import InvalidConfig
+from workermanager.machine import describe_machine
 from workermanager.quantiles import Durations
 from workermanager.record import format_moment
-from workermanager.series import Window
-from workermanager.thresholds import Verdict
+from workermanager.series import Window  # noqa: TC001 - msgspec reads the types
+from workermanager.thresholds import Verdict  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from instrumentation.execution import RunContext
+    from workermanager.plan import Plan
     from workermanager.telemetry import DatabaseFigures, Figures
 
-__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_OK", "Report", "load_report"]
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_OK",
+    "EXIT_THRESHOLD",
+    "Ending",
+    "Report",
+    "load_report",
+    "make_report",
+]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 105
 
+EXIT_THRESHOLD: Final = 99
+
 RunOutcome = Literal["passed", "failed", "interrupted"]
+EndedBy = Literal["plan", "stop", "threshold", "error"]
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Which run it was. ``warmup_s`` is how much of ``duration_s`` is in no other figure."""
+    """Which run it was, and how it ended.
+
+    ``warmup_s`` is how much of ``duration_s`` is in no other figure. It was ``ended_by`` its plan
+    being done, a stop from outside, a threshold that aborts, or an error that let nothing go on.
+    """
 
     id: str
     name: str
@@ -38,6 +56,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     outcome: RunOutcome
     resumed: bool = False
+    ended_by: EndedBy = "plan"
     warmup_s: float = 0.0
     tags: dict[str, str] = {}
 
@@ -106,9 +125,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_code(self) -> int:
-        """0 all ok; 1 some exec failed; 105 stopped from outside before the end."""
-        codes = {"passed": EXIT_OK, "failed": EXIT_FAILED, "interrupted": EXIT_INTERRUPTED}
-        return codes[self.run.outcome]
+        """0 passed; 1 an exec failed; 99 a threshold did; 105 stopped from outside."""
+        if self.outcome == "passed":
+            return EXIT_OK
+        if self.outcome == "interrupted":
+            return EXIT_INTERRUPTED
+        has_missed = not all(verdict.passed for verdict in self.thresholds)
+        return EXIT_THRESHOLD if has_missed and self.run.ended_by != "error" else EXIT_FAILED
 
     @property
     def accounting(self) -> str:
@@ -120,6 +143,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         )
         skipped = self.counts.get("skipped", 0)
         suffix = f" ({skipped:,} skipped: durable already)" if skipped else ""
+        if self.warmup is not None:
+            suffix += f" (and {self.warmup['due']:,} in the warm-up, {self.warmup['ok']:,} ok)"
         return f"{self.counts['due']:,} due = {' + '.join(outcomes)}{suffix}"
 
     def followed_by(self, callback: Report) -> Report:
@@ -173,24 +198,31 @@ def load_report(path: Path) -> Report:
     return report
 
 
-def make_report(
-    figures: Figures,
-    context: RunContext,
-    *,
-    is_cut: bool,
-    is_broken: bool,
-    is_resumed: bool,
-    series: list[Window],
-) -> Report:
-    """Turn the last figures of a run, its accounts closed, into its report.
+class Ending(NamedTuple):
+    """How a run ended: ``is_cut`` before its plan was done, ``is_broken`` by a crash or an outage.
 
-    ``is_broken`` says that the run was ended by a crash or by its database.
+    ``verdicts`` are those of its thresholds.
     """
-    outcome: RunOutcome = "passed"
-    if is_cut and not is_broken:
-        outcome = "interrupted"
-    elif figures.counts["failed"] or is_broken:
-        outcome = "failed"
+
+    is_cut: bool
+    is_broken: bool
+    is_resumed: bool
+    verdicts: list[Verdict]
+
+    @property
+    def ended_by(self) -> EndedBy:
+        """What ended the run."""
+        if self.is_broken:
+            return "error"
+        if any(verdict.aborted for verdict in self.verdicts):
+            return "threshold"
+        return "stop" if self.is_cut else "plan"
+
+
+def make_report(
+    figures: Figures, context: RunContext, plan: Plan, ending: Ending, series: list[Window]
+) -> Report:
+    """Turn the last figures of a run, its accounts closed, into its report."""
     return Report(
         run=RunFacts(
             id=context.id,
@@ -198,8 +230,11 @@ def make_report(
             seed=context.seed,
             started_at=format_moment(context.started_at),
             duration_s=round(figures.elapsed_ns / 1e9, 3),
-            outcome=outcome,
-            resumed=is_resumed,
+            outcome=_judge(figures, plan, ending),
+            resumed=ending.is_resumed,
+            ended_by=ending.ended_by,
+            warmup_s=round(min(plan.warmup_ns, figures.elapsed_ns) / 1e9, 3),
+            tags=dict(plan.tags),
         ),
         counts=figures.counts,
         response=Durations.of(figures.response),
@@ -220,8 +255,22 @@ def make_report(
             for kind in figures.errors
         ],
         database=_report_database(figures.database),
+        warmup=figures.warmup,
+        thresholds=ending.verdicts,
         series=series,
+        plan=plan.describe(),
+        environment=describe_machine(),
     )
+
+
+def _judge(figures: Figures, plan: Plan, ending: Ending) -> RunOutcome:
+    """The verdict; how many execs may fail is for a threshold to say, if there is one for it."""
+    if ending.ended_by == "stop":
+        return "interrupted"
+    if ending.ended_by != "plan" or not all(verdict.passed for verdict in ending.verdicts):
+        return "failed"
+    is_tolerated = any(threshold.judges_failures for threshold in plan.thresholds)
+    return "failed" if figures.counts["failed"] and not is_tolerated else "passed"
 
 
 def _report_database(figures: DatabaseFigures | None) -> DatabaseReport | None:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
 from instrumentation.errors import AccountingError, Cancelled, InvalidConfig
 from workermanager import accounts
+from workermanager.books import Books
 from workermanager.config import Environment
 from workermanager.context import make_context
 from workermanager.cursor import Cursor
 from workermanager.failures import Failures
 from workermanager.handoff import Bell, Handoff
+from workermanager.judging import Judge
 from workermanager.nesting import Workplace
 from workermanager.persistence import Opening, Persistence
 from workermanager.plan import plan_once
 from workermanager.pool import Pool
 from workermanager.record import FINISHED, make_record
-from workermanager.report import Report, make_report
+from workermanager.report import Ending, Report, make_report
 from workermanager.runner import Job, Runner
-from workermanager.telemetry import Figures, Recorder, merge
+from workermanager.stopping import Stopping
 from workermanager.watching import Watch
 
 if TYPE_CHECKING:
@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from instrumentation.execution import RunContext
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
+    from workermanager.telemetry import Figures
+    from workermanager.thresholds import Verdict
 
 __all__ = ["Run", "workplace"]
-
-_STATES: Final = {"passed": FINISHED, "failed": "failed", "interrupted": "interrupted"}
-_GIVE_UP_NS: Final = 1_000_000_000  # after "stop now": what has not ended then is left behind
 
 
 class Run:
@@ -65,21 +64,17 @@ class Run:
             self._sleep,
         )
         self.plan = plan if resumed is None else plan.without(resumed.durable)
-        self.skipped = 0 if resumed is None else len(resumed.durable)
-        self.is_stopping = False
         self.rows_in_database: dict[str, int] = {}
         self._resumed = resumed
         self._origin = origin
         self._parent = parent
         self._now = now
+        self._is_opened = False
         self._began = 0
         self._bell = Bell()
-        self._halt = threading.Event()
-        self._children: set[Run] = set()
-        self._stopped_at = 0
+        self._is_done = False
         self._is_flushing = False
         self._is_flushed = False
-        self._is_left_behind = False
         self._crash: BaseException | None = None
         self._interrupt: KeyboardInterrupt | None = None
         self._after: Run | None = None
@@ -90,13 +85,16 @@ class Run:
         self._outage: WriteError | None = None
         self._failures = Failures()
         plan = self.plan
-        self._recorders = [Recorder() for _ in range(plan.threads)]
         self._runners: list[Runner] = []
         self._pool = Pool(plan.name, plan.threads, self._work, self._on_crash, self._bell)
-        cursor = Cursor(plan.arrivals, plan.overrun, plan.threads)
+        cursor = Cursor(plan.arrivals, plan.overrun, plan.threads, plan.warm_end)
         cursor.on_tick = self._on_tick if self._environment else None
         self._handoff = Handoff(cursor, self._elapsed, plan.threads)
-        self.watch = Watch(self.figures, self._elapsed)
+        skipped = 0 if resumed is None else len(resumed.durable)
+        self._books = Books(plan, self._handoff, skipped)
+        self._stopping = Stopping(self._context, self._handoff, self._bell, plan.grace_ns, now)
+        judge = Judge(plan.thresholds, plan.warmup_ns)
+        self.watch = Watch(self._books, judge, self._elapsed, plan.warmup_ns, self.stop)
 
     @property
     def id(self) -> str:
@@ -123,9 +121,20 @@ class Run:
             InvalidConfig: the database cannot be opened, the system has not so many threads, or
                 this run was started before.
         """
-        if self._began:
+        self.open()
+        self.begin()
+        return self
+
+    def open(self) -> None:
+        """Open the database and start the threads, which wait for `begin`.
+
+        Raises:
+            InvalidConfig: as `start` does.
+        """
+        if self._is_opened:
             raise InvalidConfig(f"run {self.id} was started before: a Run runs once")
-        self._persistence = self._open_persistence()
+        self._is_opened = True
+        self._persistence = self._books.kept = self._open_persistence()
         if self._persistence is not None:
             self._context.transact = self._persistence.transact
         try:
@@ -135,17 +144,19 @@ class Run:
             raise InvalidConfig(
                 f"threads: {self.plan.threads} are too many here: {error}"
             ) from None
+
+    def begin(self) -> None:
+        """Let the first arrivals fall due."""
         self._began = self._now()
         self._job = self._make_job()
         if self._persistence is not None:
             self._persistence.landings.job = self._job
         if self._parent is not None:
-            self._parent._adopt(self)
+            self._parent._stopping.adopt(self)
         logger.debug("run {} of {} began: {} threads", self.id, self.plan.name, self.plan.threads)
-        self._pool.open()
         if self._parent is None:
             self.watch.start()
-        return self
+        self._pool.open()
 
     def _make_job(self) -> Job:
         plan, kept = self.plan, self._persistence
@@ -169,14 +180,15 @@ class Run:
         parent, record = self._parent, self._resumed
         if record is None and parent is None and self.plan.has_ledger:
             record = make_record(self.plan, self._context, self._origin)
-        opening = Opening(self.plan, self._now, self._halt.wait, self._on_crash, self._on_outage)
+        wait = self._stopping.wait_for_halt
+        opening = Opening(self.plan, self._now, wait, self._on_crash, self._on_outage)
         around = parent._persistence if parent is not None else None
         return opening.choose(around, record, is_resumed=self._resumed is not None)
 
     # On the pool's threads
 
     def _work(self, slot: int) -> None:
-        runner = Runner(self._job, self._recorders[slot])
+        runner = Runner(self._job, self._books.slots[slot])
         self._runners.append(runner)
         workplace.enter(self, runner)
         runner.serve(self._handoff, slot)
@@ -196,56 +208,40 @@ class Run:
         self.stop(now=True)
 
     def _on_outage(self, refusal: WriteError) -> None:
-        if self._is_left_behind:
+        if self._stopping.is_left_behind:
             return
         logger.error("the run stops, because the database does not go on: {}", refusal)
         self._outage = refusal
         self.stop()
 
     def _sleep(self, seconds: float) -> None:
-        self._halt.wait(min(seconds, threading.TIMEOUT_MAX))
+        self._stopping.wait_for_halt(seconds)
 
     def _elapsed(self) -> int:
-        return self._now() - self._began
+        return self._now() - self._began if self._began else 0
 
     # Stopping and waiting
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once the run was told to stop."""
+        return self._stopping.is_stopping
 
     def stop(self, *, now: bool = False) -> None:
         """Take no new arrivals and let the running execs end; with ``now``, do not wait for them.
 
         Safe to call from any thread, from a signal handler, and again.
         """
-        if not self.is_stopping:
-            self._stopped_at = self._now()
-            self.is_stopping = True
-            self._handoff.close()
-        if now and not self._context.cancelled:
-            self._stopped_at = self._now()
-            self._context.cancelled = True
-            self._halt.set()
-            for child in tuple(self._children):
-                child.stop(now=True)
-        self._bell.ring()
+        self._stopping.stop(now=now)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until every exec has ended, or was left behind; False if not after so long."""
-        deadline = None if seconds is None else self._now() + int(seconds * 1e9)
-        while not self._has_ended():
-            patience = self._patience()
-            limits = [limit for limit in (deadline, patience) if limit is not None]
-            pause = (min(limits) - self._now()) / 1e9 if limits else 3_600.0
-            if pause > 0:
-                self._bell.wait(pause)
-            elif patience is not None and self._now() >= patience:
-                self._lose_patience()
-            else:
-                return False
-        self._bell.ring()  # for whoever else waits
-        return True
+        has_ended = self._stopping.wait(self._has_ended, seconds)
+        if self._stopping.is_left_behind and self._persistence is not None:
+            self._persistence.landings.is_fenced = True
+        return has_ended
 
     def _has_ended(self) -> bool:
-        if self._is_left_behind:
-            return True
         if not self._pool.is_empty:
             return False
         if self._persistence is not None and not self._is_flushing:
@@ -256,25 +252,6 @@ class Run:
     def _on_flushed(self) -> None:
         self._is_flushed = True
         self._bell.ring()
-
-    def _patience(self) -> int | None:
-        """Until when running execs may go on after a stop."""
-        if not self.is_stopping:
-            return None
-        return self._stopped_at + (_GIVE_UP_NS if self._context.cancelled else self.plan.grace_ns)
-
-    def _lose_patience(self) -> None:
-        if self._context.cancelled:
-            self._is_left_behind = True
-            if self._persistence is not None:
-                self._persistence.landings.is_fenced = True
-        else:
-            self.stop(now=True)
-
-    def _adopt(self, child: Run) -> None:
-        self._children.add(child)
-        if self._context.cancelled:
-            child.stop(now=True)
 
     # Finishing
 
@@ -292,17 +269,23 @@ class Run:
             if not self._is_called_back and not self.is_stopping:
                 report = self._call_back(report)
             self._report = report
-            if self._persistence is not None and not self._is_left_behind:
+            if self._persistence is not None and not self._stopping.is_left_behind:
                 self.rows_in_database = self._persistence.finish(
-                    _STATES[report.outcome],
+                    self._state(report),
                     may_be_finished=self._is_called_back,
                     counts_rows=read_back,
                 )
         finally:
             self._close_database()
             if self._parent is not None:
-                self._parent._children.discard(self)
+                self._parent._stopping.release(self)
         return report
+
+    def _state(self, report: Report) -> str:
+        """What the ledger calls the run: finished if every exec is, whatever thresholds say."""
+        if self._is_done and self._is_called_back:
+            return FINISHED
+        return "interrupted" if report.outcome == "interrupted" else "failed"
 
     def raise_for_stop(self, report: Report) -> None:
         """Raise what ended the run before its time, if anything did.
@@ -334,33 +317,34 @@ class Run:
                 self.stop(now=self.is_stopping)
             else:
                 break
-        if not self._is_left_behind:
+        if not self._stopping.is_left_behind:
             self._pool.join()
 
     def _close_accounts(self) -> Report:
-        figures, planned, kept = self.figures(), self.plan.arrivals.total, self._persistence
-        if self._parent is None:
-            self.watch.end(figures)
+        figures, planned, kept = self.watch.end(), self.plan.arrivals.total, self._persistence
+        counts = accounts.add(figures.counts, figures.warmup)
         writer_crash = kept.landings.writer.crash if kept else None
         self._crash = self._pool.crash or writer_crash or self.watch.crash
         try:
             accounts.check(
-                figures.counts,
+                counts,
                 planned=planned,
                 is_stopped=self._handoff.is_closed,
-                has_left=self._is_left_behind or self._crash is not None,
+                has_left=self._stopping.is_left_behind or self._crash is not None,
             )
         except AccountingError as error:
             self._crash = self._crash or error
         figures.counts = accounts.close(figures.counts)
-        return make_report(
-            figures,
-            self._context,
-            is_cut=accounts.is_cut(figures.counts, planned),
+        figures.warmup = None if figures.warmup is None else accounts.close(figures.warmup)
+        closed = accounts.close(counts)
+        ending = Ending(
+            is_cut=accounts.is_cut(closed, planned),
             is_broken=self._crash is not None or self._outage is not None,
             is_resumed=self._resumed is not None,
-            series=self.watch.series.windows,
+            verdicts=self.verdicts(),
         )
+        self._is_done = ending.ended_by == "plan" and not closed["failed"]
+        return make_report(figures, self._context, self.plan, ending, self.watch.series.windows)
 
     def _call_back(self, report: Report) -> Report:
         """Run the callback as one exec; its failure is the run's."""
@@ -375,33 +359,25 @@ class Run:
 
     def _close_database(self) -> None:
         if self._persistence is not None:
-            self._persistence.close(1.0 if self._is_left_behind else None)
+            self._persistence.close(1.0 if self._stopping.is_left_behind else None)
 
     # Watching
 
+    @property
+    def is_warming_up(self) -> bool:
+        """True in the warm-up, if there is one."""
+        return self.watch.is_warming_up
+
     def figures(self) -> Figures:
-        """What happened so far; the counts add up at any moment. Takes about 1 ms, 16 threads."""
-        recorders, kept = list(self._recorders), self._persistence
-        if kept is not None:
-            recorders.extend(kept.recorders)
-        elapsed, counts = self._handoff.read(partial(_finished, recorders))
-        return Figures(
-            counts={**counts, "skipped": self.skipped},
-            elapsed_ns=elapsed,
-            tick=self.plan.arrivals.tick_at(elapsed),
-            rows={} if kept is None else dict(kept.landings.rows),
-            database=None if kept is None else kept.figures(),
-            **merge(recorders),
-        )
+        """What happened so far; the counts add up at any moment. Takes about 1 ms, 16 threads.
+
+        In the warm-up, what happened in it.
+        """
+        return self._books.read(is_warmup=self.is_warming_up)
+
+    def verdicts(self) -> list[Verdict]:
+        """How each threshold stands, as of the last look, which is at most a second ago."""
+        return self.watch.judge.verdicts()
 
 
 workplace: Final[Workplace[Run]] = Workplace()
-
-
-def _finished(recorders: list[Recorder]) -> tuple[int, int, int, int]:
-    return (
-        sum(one.ok for one in recorders),
-        sum(one.failed for one in recorders),
-        sum(one.interrupted for one in recorders),
-        sum(one.expired for one in recorders),
-    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from instrumentation.steps import Step, StepFunction
     from workermanager.clock import Arrivals
     from workermanager.handoff import Handoff
-    from workermanager.telemetry import Recorder, StepFigures
+    from workermanager.telemetry import Phases, Recorder, StepFigures
 
 __all__ = ["Job", "Landing", "Runner"]
 
@@ -93,8 +93,7 @@ class Runner:
     (SystemExit, KeyboardInterrupt).
     """
 
-    def __init__(self, job: Job, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self, job: Job, phases: Phases) -> None:
         self.current: Exec | None = None
         self.stopper: BaseException | None = None
         self._job = job
@@ -104,33 +103,46 @@ class Runner:
         self._due_ns = job.arrivals.due_ns
         self._place = job.arrivals.place
         self._late_ns = job.late_ns
+        self._phases = phases
+        self._template: dict[str, Any] = {}
+        self._template_tick = -1
+        self._record_into(phases.of(0))
+
+    def _record_into(self, recorder: Recorder) -> None:
+        self._recorder = recorder
         self._record_lag = recorder.lag.record
         self._record_service = recorder.service.record
         self._record_response = recorder.response.record
-        self._links = [self._bind(link) for link in job.links]
+        self._links = [self._bind(link) for link in self._job.links]
         # Exact tuples: the interpreter unpacks a NamedTuple the slow way, 80 ns a step.
         self._hot = [(link.fn, link.path, link.record, link) for link in self._links]
-        self._template: dict[str, Any] = {}
-        self._template_tick = -1
 
     def serve(self, handoff: Handoff, slot: int) -> None:
         """Take and run execs until there are no more."""
-        now, run, most = self._job.now, self._run, 1
+        now, most = self._job.now, 1
+        run = self._run_in_phase if self._phases.warm_end else self._run
         while (batch := handoff.take(slot, most)) is not None:
             begun, done = now(), 0
             for n in batch:
                 if handoff.is_closed:
-                    self.recorder.interrupted += 1
+                    self._phases.of(n).interrupted += 1
                     continue
                 run(n)
                 done += 1
             most = max(1, _AIM_NS * done // (now() - begun + 1))
 
+    def _run_in_phase(self, n: int) -> None:
+        """Run an exec of a run with a warm-up: it records apart."""
+        recorder = self._phases.of(n)
+        if recorder is not self._recorder:
+            self._record_into(recorder)
+        self._run(n)
+
     def _run(self, n: int) -> None:
         due = self._began + self._due_ns(n)
         started = self._now()
         if self._late_ns is not None and started - due > self._late_ns:
-            self.recorder.expired += 1
+            self._recorder.expired += 1
             return
         tick, place = self._place(n)
         if tick != self._template_tick:
@@ -146,7 +158,7 @@ class Runner:
         except Exception:
             raise  # ours: it crashes the pool and surfaces in the caller
         except BaseException as stopper:  # noqa: BLE001 - Cancelled, or a step that wants out
-            self.recorder.interrupted += 1
+            self._recorder.interrupted += 1
             if not isinstance(stopper, Cancelled):
                 self.stopper = stopper
                 self._job.stop()
@@ -208,14 +220,14 @@ class Runner:
             job.land(Landing(ctx, params, due, started))
             return
         self._record_response(ended - due)
-        self.recorder.ok += 1
+        self._recorder.ok += 1
         if job.note is not None:
             job.note(ctx.n)
         if job.on_result is not None:
             job.on_result(job.result(Landing(ctx, params, due, started), Outcome.OK, None, ended))
 
     def _fail(self, landing: Landing, error: StepError) -> None:
-        job, recorder = self._job, self.recorder
+        job, recorder = self._job, self._recorder
         ended = job.now()
         recorder.service.record(ended - landing.started)
         recorder.response.record(ended - landing.due)
@@ -235,7 +247,7 @@ class Runner:
         self._template_tick = tick
 
     def _bind(self, link: Link) -> _Bound:
-        figures = self.recorder.step(link.name)
+        figures = self._recorder.step(link.name)
         if link.retry is None:
             return _Bound(link.fn, link.path, figures.service.record, link.name, figures)
         retrying = Retrying(link.fn, link.retry, figures, self._job.now)

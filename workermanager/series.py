@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from workermanager.histogram import Histogram
 from workermanager.quantiles import Durations
 
 if TYPE_CHECKING:
+    from workermanager.histogram import Histogram
     from workermanager.telemetry import Figures, StepFigures
 
 __all__ = ["Series", "StepWindow", "Window"]
@@ -73,7 +73,7 @@ class Series:
         self._base: tuple[Figures | None, int] = (None, 0)  # of the latest window
 
     def look(self, figures: Figures, *, is_warmup: bool = False, is_last: bool = False) -> None:
-        """Take cumulative figures; a window ends at every look, or at every second, fourth …
+        """Take cumulative figures; a window ends at every look, or once in every so many.
 
         Where the warm-up ends, figures begin anew at 0, so that look must be the first that is not
         ``is_warmup``.

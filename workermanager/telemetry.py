@@ -14,7 +14,15 @@ from workermanager.redaction import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["DatabaseFigures", "ErrorFigures", "Figures", "Recorder", "StepFigures", "merge"]
+__all__ = [
+    "DatabaseFigures",
+    "ErrorFigures",
+    "Figures",
+    "Phases",
+    "Recorder",
+    "StepFigures",
+    "merge",
+]
 
 _MOST_NAMES: Final = 1_000
 _MOST_ERRORS: Final = 100
@@ -92,6 +100,21 @@ class Recorder:
             self.errors[key] = ErrorFigures(*key, count=1, example=one_line(text))
 
 
+class Phases:
+    """What one thread saw, the warm-up apart: that are the execs before ``warm_end``."""
+
+    __slots__ = ("measured", "warm_end", "warmup")
+
+    def __init__(self, warm_end: int = 0) -> None:
+        self.warm_end = warm_end
+        self.measured = Recorder()
+        self.warmup = Recorder()
+
+    def of(self, n: int) -> Recorder:
+        """The recorder for exec n."""
+        return self.warmup if n < self.warm_end else self.measured
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFigures:
     """What a database was asked to do.
@@ -114,6 +137,8 @@ class Figures:
 
     ``counts`` has due, running, queued and every outcome, and always adds up. ``rows`` counts
     the durable rows of each table. ``database`` is None for a run without one of its own.
+    ``warmup`` has the counts of the warm-up, whose execs are in nothing else here but rows and
+    database; None for a run without one.
     """
 
     counts: dict[str, int]
@@ -126,6 +151,7 @@ class Figures:
     errors: list[ErrorFigures]
     rows: dict[str, int]
     database: DatabaseFigures | None
+    warmup: dict[str, int] | None = None
 
 
 def merge(recorders: Iterable[Recorder]) -> dict[str, Any]:

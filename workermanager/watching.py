@@ -1,4 +1,4 @@
-"""Looks at a run once a second while it goes: its series, and whoever else wants to see."""
+"""Looks at a run once a second while it goes: its series, its thresholds, and whoever watches."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from workermanager.series import Series
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workermanager.books import Books
+    from workermanager.judging import Judge
     from workermanager.telemetry import Figures
 
 __all__ = ["Watch"]
@@ -21,18 +23,30 @@ _LAST_WORDS_S: Final = 10.0
 
 
 class Watch:
-    """Takes a run's figures at every whole second, in a thread of its own, and at the end.
+    """Reads a run's books at every whole second, in a thread of its own, and at the end.
 
-    ``read`` gives the figures now, ``elapsed`` nanoseconds since the run began. An observer that
-    raises is told of once and heard no more: what watches a run must not end it.
+    ``elapsed`` tells nanoseconds since the run began, of which the first ``warmup_ns`` are warm-up.
+    ``abort`` is called once a threshold ends the run. An observer that raises is told of once and
+    heard no more: what watches a run must not end it.
     """
 
-    def __init__(self, read: Callable[[], Figures], elapsed: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        books: Books,
+        judge: Judge,
+        elapsed: Callable[[], int],
+        warmup_ns: int,
+        abort: Callable[[], None],
+    ) -> None:
         self.series = Series()
+        self.judge = judge
         self.crash: BaseException | None = None
+        self.is_warming_up = warmup_ns > 0
         self._observers: list[Callable[[Figures], None]] = []
-        self._read = read
+        self._books = books
         self._elapsed = elapsed
+        self._warmup_ns = warmup_ns
+        self._abort = abort
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._main, name="watch", daemon=True)
 
@@ -44,16 +58,35 @@ class Watch:
         """Have ``observer`` called with the figures so far at every look, the last one included."""
         self._observers = [*self._observers, observer]
 
-    def end(self, figures: Figures) -> None:
-        """Take the last figures, and look no more."""
+    def end(self) -> Figures:
+        """Look for the last time, and give what was seen."""
         self._is_over.set()
         if self._thread.is_alive():
             self._thread.join(_LAST_WORDS_S)
-        self.look(figures, is_last=True)
+        if self.is_warming_up:
+            self._end_warmup()
+        figures = self._books.read()
+        self._look(figures, is_last=True)
+        return figures
 
-    def look(self, figures: Figures, *, is_last: bool = False) -> None:
-        """Take figures: a window of the series ends here."""
+    def look(self) -> None:
+        """Look now: a window of the series ends here."""
+        if not self.is_warming_up:
+            self._look(self._books.read())
+        elif self._elapsed() < self._warmup_ns:
+            self.series.look(self._books.read(is_warmup=True), is_warmup=True)
+        else:
+            self._end_warmup()
+
+    def _end_warmup(self) -> None:
+        self.series.look(self._books.read(is_warmup=True), is_warmup=True, is_last=True)
+        self.is_warming_up = False
+
+    def _look(self, figures: Figures, *, is_last: bool = False) -> None:
         self.series.look(figures, is_last=is_last)
+        self.judge.look(figures, is_last=is_last)
+        if self.judge.abortion is not None:
+            self._abort()
         for observer in self._observers:
             try:
                 observer(figures)
@@ -62,11 +95,15 @@ class Watch:
                 logger.error("{} watches no more: {}", observer, error)
 
     def _main(self) -> None:
-        due = _EVERY_NS
-        while not self._is_over.wait(max(0, due - self._elapsed()) / 1e9):
+        while not self._is_over.wait(max(0, self._next_look() - self._elapsed()) / 1e9):
             try:
-                self.look(self._read())
+                self.look()
             except Exception as crash:  # noqa: BLE001 - it surfaces in the run
                 self.crash = crash
                 return
-            due = (self._elapsed() // _EVERY_NS + 1) * _EVERY_NS
+
+    def _next_look(self) -> int:
+        """The next whole second, or the warm-up's end before it."""
+        elapsed = self._elapsed()
+        second = (elapsed // _EVERY_NS + 1) * _EVERY_NS
+        return min(second, self._warmup_ns) if elapsed < self._warmup_ns else second

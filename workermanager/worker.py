@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +21,13 @@ from workermanager.plan import (
     check_run_id,
     check_seed,
     check_spread,
+    check_tags,
     check_threads,
+    check_warmup,
 )
 from workermanager.record import check_same, describe_facts
 from workermanager.run import Run, workplace
+from workermanager.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -52,6 +55,13 @@ class Worker:
             have the run's ``report``.
         ticks: how many ticks, where ``execs_per_tick`` is a number; without it, the run has no end.
         spread: ``even`` over the tick, all at its start (``burst``), or seeded ``poisson``.
+        warmup: how long the run goes before anything counts (``"5s"``): execs due before are in no
+            figure and no threshold, but in counts of their own.
+        thresholds: what the run must keep to, such as ``"p99<200ms"``, ``"addUser.p95<50ms"``,
+            ``"failed<0.1%"`` or ``"rate>=990/s over 10s"``; it fails if one is broken. One on
+            ``failed`` says how many may fail.
+        abort_on: thresholds that end the run as soon as they are broken.
+        tags: what to know the run by in reports and exports.
         overrun: when no thread is free: ``queue``, ``drop``, or ``late:500ms`` (wait, but expire).
         threads: how many execs run at once (default 16).
         seed: makes everything an exec draws from its ctx repeatable; drawn at random if not given.
@@ -75,6 +85,10 @@ class Worker:
     callback: Chain | None = None
     ticks: int | None = None
     spread: Spread = "even"
+    warmup: Duration = 0
+    thresholds: Sequence[str] = ()
+    abort_on: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
     overrun: str = "queue"
     threads: int | None = None
     seed: int | None = None
@@ -107,9 +121,10 @@ class Worker:
         seed = check_seed(self.seed) if self.seed is not None else seed
         seed = secrets.randbits(32) if seed is None else seed
         due = arrivals(execs, ticks, tick_ns, self.spread, seed)
+        links = instrumentation.links()
         return Plan(
             instrumentation=instrumentation,
-            links=instrumentation.links(),
+            links=links,
             arrivals=due,
             execs_per_tick=execs,
             spread=self.spread,
@@ -126,7 +141,22 @@ class Worker:
             env_file=None if self.env_file is None else Path(self.env_file),
             callback=None if self.callback is None else as_instrumentation(self.callback),
             on_result=self.on_result,
+            warmup_ns=check_warmup(parse_duration(self.warmup, "warmup"), due),
+            thresholds=self._parse_thresholds([link.name for link in links]),
+            tags=check_tags(self.tags),
         )
+
+    def _parse_thresholds(self, steps: list[str]) -> tuple[Threshold, ...]:
+        for name in ("thresholds", "abort_on"):
+            if isinstance(getattr(self, name), str):
+                raise InvalidConfig(f"{name}: {getattr(self, name)!r} is text; wanted a list")
+        known = [*steps, *(f"{step}.transact" for step in steps)]
+        tables = None if self.schema is None else list(self.schema.tables)
+        kept = [parse_threshold(text, known, tables, "threshold") for text in self.thresholds]
+        aborting = [
+            parse_threshold(text, known, tables, "abort_on", aborts=True) for text in self.abort_on
+        ]
+        return (*kept, *aborting)
 
     def start(
         self,
@@ -143,15 +173,29 @@ class Worker:
         Raises:
             InvalidConfig: the database cannot be opened, or the run cannot be resumed.
         """
+        return self.prepare(resume=resume, force=force, origin=origin).start()
+
+    def prepare(
+        self,
+        *,
+        resume: str | None = None,
+        force: bool = False,
+        origin: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """A run as `start` would start it, to be started, so that all of it can be watched.
+
+        Raises:
+            InvalidConfig: the run cannot be resumed.
+        """
         if resume is not None:
             return self._resume(resume, force=force)
         around = workplace.nesting()
         if around is None:
-            return Run(self.plan(), origin=origin).start()
+            return Run(self.plan(), origin=origin)
         plan = self.plan(around.seed)
         if plan.run_id is None:  # the same again when its exec runs again, for ctx.key
             plan = replace(plan, run_id=f"{around.run.id}.{around.seed:016x}")
-        return Run(plan, around.run).start()
+        return Run(plan, around.run)
 
     def _resume(self, run_id: str, *, force: bool) -> Run:
         if self.database is None:
@@ -173,7 +217,7 @@ class Worker:
         plan = worker.plan()
         epoch = worker.epoch or record.epoch
         check_same(run_id, record.facts, describe_facts(plan, epoch), force=force)
-        return Run(plan, resumed=record).start()
+        return Run(plan, resumed=record)
 
     def run(self, *, resume: str | None = None, force: bool = False) -> Report:
         """Run every exec to its end and report.

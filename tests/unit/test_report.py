@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 import pytest
 
 from instrumentation.errors import InvalidConfig
-from workermanager.report import load_report, make_report
+from workermanager import Worker
+from workermanager.report import Ending, load_report, make_report
 from workermanager.telemetry import Figures, Recorder, merge
+from workermanager.thresholds import Verdict
 
 MS = 1_000_000
 DURATION_KEYS = {
@@ -53,18 +55,17 @@ def figures_of(  # noqa: PLR0913 - each is a figure
 
 @pytest.fixture
 def report_of(make_run):
-    def build(*, is_cut=False, is_broken=False, is_resumed=False, **figures):
+    def build(
+        *, is_cut=False, is_broken=False, is_resumed=False, verdicts=(), thresholds=(), **figures
+    ):
         context = make_run(
             id="run-9", started_at=datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
         )
-        return make_report(
-            figures_of(**figures),
-            context,
-            is_cut=is_cut,
-            is_broken=is_broken,
-            is_resumed=is_resumed,
-            series=[],
+        ending = Ending(
+            is_cut=is_cut, is_broken=is_broken, is_resumed=is_resumed, verdicts=list(verdicts)
         )
+        plan = Worker(lambda ctx, params: None, thresholds=thresholds).plan()
+        return make_report(figures_of(**figures), context, plan, ending, [])
 
     return build
 
@@ -84,6 +85,30 @@ def report_of(make_run):
     ],
 )
 def test_the_exit_code_tells_how_the_run_ended(report_of, figures, outcome, exit_code):
+    report = report_of(**figures)
+    assert (report.outcome, report.exit_code) == (outcome, exit_code)
+
+
+KEPT = Verdict(expression="dropped==0", value=0.0, unit="", passed=True)
+BROKEN = Verdict(expression="p99<1ms", value=2.0, unit="ms", passed=False)
+ABORTING = Verdict(expression="p99<1ms", value=2.0, unit="ms", passed=False, aborted=True)
+
+
+@pytest.mark.parametrize(
+    ("figures", "outcome", "exit_code"),
+    [
+        ({"ok": 3, "verdicts": [KEPT]}, "passed", 0),
+        ({"ok": 3, "verdicts": [KEPT, BROKEN]}, "failed", 99),
+        ({"ok": 3, "failed": 1, "verdicts": [BROKEN]}, "failed", 99),
+        ({"ok": 3, "failed": 1, "verdicts": [KEPT]}, "failed", 1),
+        ({"ok": 3, "failed": 1, "verdicts": [KEPT], "thresholds": ["failed<50%"]}, "passed", 0),
+        ({"ok": 3, "failed": 1, "verdicts": [KEPT], "thresholds": ["p99<1s"]}, "failed", 1),
+        ({"ok": 3, "is_cut": True, "verdicts": [ABORTING]}, "failed", 99),
+        ({"ok": 3, "is_cut": True, "verdicts": [BROKEN]}, "interrupted", 105),
+        ({"ok": 3, "is_broken": True, "verdicts": [BROKEN]}, "failed", 1),
+    ],
+)
+def test_a_threshold_has_a_say_in_the_verdict(report_of, figures, outcome, exit_code):
     report = report_of(**figures)
     assert (report.outcome, report.exit_code) == (outcome, exit_code)
 
@@ -108,6 +133,9 @@ def test_the_document_has_what_it_promises(report_of):
         "duration_s": 12.346,
         "outcome": "failed",
         "resumed": False,
+        "ended_by": "plan",
+        "warmup_s": 0.0,
+        "tags": {},
     }
     assert document["counts"] == {
         "due": 10,

@@ -41,17 +41,19 @@ class Output(NamedTuple):
     log_format: str | None
 
 
-def conduct(start: Callable[[], Run], output: Output, config: Config) -> int:
-    """Start a run, show how it goes, and give its exit code; the report is made in every case."""
+def conduct(prepare: Callable[[], Run], output: Output, config: Config) -> int:
+    """Run what is prepared, show how it goes, and give its exit code; the report is made in every case."""
     sink = JsonSink(output.json_path)
     logs = Logs(
         output.log_level or config.log_level or "info",
         output.log_format or config.log_format or "text",
     )
-    run = start()
+    run = prepare()
+    run.open()
     progress = _choose_progress(quiet=output.quiet)
     _stop_on_signals(run, says_so=isinstance(progress, Lines))
     with progress:
+        run.begin()
         logs.write = progress.write
         while not run.wait(progress.every_s):
             with suppress(OSError):  # whoever watched is gone: the run is not

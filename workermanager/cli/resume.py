@@ -47,7 +47,7 @@ def command(
     target = target or find_target(run_id, env_file, flags["database"])
     loaded = load(target, env_file, assignments, flags, resume=run_id)
     return conduct(
-        lambda: loaded.worker.start(resume=run_id, force=force),
+        lambda: loaded.worker.prepare(resume=run_id, force=force),
         Output(json_path, quiet, log_level, log_format),
         loaded.config,
     )

@@ -63,7 +63,7 @@ def command(
     flags["ledger"] = False if no_ledger else None
     loaded = load(target, env_file, assignments, flags, resume=resume)
     return conduct(
-        lambda: loaded.worker.start(
+        lambda: loaded.worker.prepare(
             resume=resume, force=force, origin=origin_of(target, assignments)
         ),
         Output(json_path, quiet, log_level, log_format),

@@ -14,8 +14,8 @@ from workermanager.durations import format_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workermanager.record import RunRecord
     from workermanager.quantiles import Durations
+    from workermanager.record import RunRecord
     from workermanager.report import DatabaseReport, Report
 
 __all__ = ["show", "show_runs"]

@@ -1,0 +1,103 @@
+"""How a run is told to stop, and for how long it is then waited for."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from instrumentation.execution import RunContext
+    from workermanager.handoff import Bell, Handoff
+
+__all__ = ["Stopping"]
+
+_GIVE_UP_NS: Final = 1_000_000_000  # after "stop now": what has not ended then is left behind
+
+
+class _Stoppable(Protocol):
+    def stop(self, *, now: bool = False) -> None: ...
+
+
+class Stopping:
+    """The stop of one run: whether it was told to, since when, and who is told with it.
+
+    After a stop, running execs may go on for ``grace_ns``; then, or at once with "now", the run's
+    context is cancelled and sleeping steps wake, and a second later it is left behind.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        handoff: Handoff,
+        bell: Bell,
+        grace_ns: int,
+        now: Callable[[], int],
+    ) -> None:
+        self.is_stopping = False
+        self.is_left_behind = False
+        self._context = context
+        self._handoff = handoff
+        self._bell = bell
+        self._grace_ns = grace_ns
+        self._now = now
+        self._since = 0
+        self._halt = threading.Event()
+        self._nested: set[_Stoppable] = set()
+
+    def stop(self, *, now: bool = False) -> None:
+        """Hand out no more; with ``now``, cancel what runs. From any thread, and again."""
+        if not self.is_stopping:
+            self._since = self._now()
+            self.is_stopping = True
+            self._handoff.close()
+        if now and not self._context.cancelled:
+            self._since = self._now()
+            self._context.cancelled = True
+            self._halt.set()
+            for nested in tuple(self._nested):
+                nested.stop(now=True)
+        self._bell.ring()
+
+    def wait_for_halt(self, seconds: float) -> bool:
+        """Wait so long; True as soon as, or if, the run was told to stop now."""
+        return self._halt.wait(min(seconds, threading.TIMEOUT_MAX))
+
+    def adopt(self, nested: _Stoppable) -> None:
+        """Have a nested run stopped with this one."""
+        self._nested.add(nested)
+        if self._context.cancelled:
+            nested.stop(now=True)
+
+    def release(self, nested: _Stoppable) -> None:
+        """A nested run is over."""
+        self._nested.discard(nested)
+
+    def wait(self, has_ended: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait until a run has ended, or is left behind; False if not after so long."""
+        deadline = None if seconds is None else self._now() + int(seconds * 1e9)
+        while not self.is_left_behind and not has_ended():
+            patience = self._patience()
+            limits = [limit for limit in (deadline, patience) if limit is not None]
+            pause = (min(limits) - self._now()) / 1e9 if limits else 3_600.0
+            if pause > 0:
+                self._bell.wait(pause)
+            elif patience is not None and self._now() >= patience:
+                self._lose_patience()
+            else:
+                return False
+        self._bell.ring()  # for whoever else waits
+        return True
+
+    def _patience(self) -> int | None:
+        """Until when running execs may go on after a stop."""
+        if not self.is_stopping:
+            return None
+        return self._since + (_GIVE_UP_NS if self._context.cancelled else self._grace_ns)
+
+    def _lose_patience(self) -> None:
+        if self._context.cancelled:
+            self.is_left_behind = True
+        else:
+            self.stop(now=True)
