@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workermanager.plan import Plan
     from workermanager.report import Report, load_report
     from workermanager.run import Run
+    from workermanager.shapes import Ramp, Rate, Ticks
     from workermanager.worker import Worker
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "Outcome",
     "ParamError",
     "Plan",
+    "Ramp",
+    "Rate",
     "Report",
     "Result",
     "Retry",
@@ -47,6 +50,7 @@ __all__ = [
     "Step",
     "StepError",
     "TaskParams",
+    "Ticks",
     "Worker",
     "WorkerManagerError",
     "WriteError",
@@ -55,8 +59,11 @@ __all__ = [
 
 _HOMES: Final = {
     "Plan": "workermanager.plan",
+    "Ramp": "workermanager.shapes",
+    "Rate": "workermanager.shapes",
     "Report": "workermanager.report",
     "Run": "workermanager.run",
+    "Ticks": "workermanager.shapes",
     "Worker": "workermanager.worker",
     "load_report": "workermanager.report",
 }

@@ -17,7 +17,19 @@ from instrumentation.seeds import seeded_random
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["SPREADS", "Arrivals", "Burst", "Poisson", "Spread", "Steady", "Varied", "arrivals"]
+__all__ = [
+    "SPREADS",
+    "Arrivals",
+    "Burst",
+    "InOrder",
+    "Layout",
+    "Poisson",
+    "Spread",
+    "Steady",
+    "Varied",
+    "arrivals",
+    "bend",
+]
 
 Spread: TypeAlias = Literal["even", "burst", "poisson"]
 SPREADS: Final[tuple[Spread, ...]] = ("even", "burst", "poisson")
@@ -77,7 +89,7 @@ class Layout(Arrivals, Protocol):
         ...
 
 
-class _InOrder:
+class InOrder:
     """Arrivals that stand in line in the order of their n, with none left out."""
 
     __slots__ = ()
@@ -86,7 +98,7 @@ class _InOrder:
         return iter(range(start, stop))
 
 
-class Steady(_InOrder):
+class Steady(InOrder):
     """The same number of execs on every tick, spread evenly; without ``ticks``, for ever."""
 
     __slots__ = ("execs", "tick_ns", "ticks", "total")
@@ -123,7 +135,7 @@ class Steady(_InOrder):
         return int(count * self.tick_ns / self.execs)
 
 
-class Varied(_InOrder):
+class Varied(InOrder):
     """A number of execs for each tick (0 is a pause), spread evenly over their own tick."""
 
     __slots__ = ("_firsts", "execs", "tick_ns", "ticks", "total")
@@ -164,7 +176,7 @@ class Varied(_InOrder):
         return tick * self.tick_ns + int(into * self.tick_ns / self.execs[tick])
 
 
-class _Bent(_InOrder):
+class _Bent(InOrder):
     """A layout whose execs come at other moments; ticks and places stay."""
 
     __slots__ = ("layout",)
@@ -297,8 +309,13 @@ def arrivals(
     layout: Layout = (
         Steady(execs, ticks, tick_ns) if isinstance(execs, int) else Varied(execs, tick_ns)
     )
+    return bend(layout, spread, seed)
+
+
+def bend(layout: Layout, spread: Spread, seed: int) -> Arrivals:
+    """The arrivals of a layout at other moments: those of ``spread``."""
     if spread == "burst":
         return Burst(layout)
-    if spread == "poisson" and tick_ns:
+    if spread == "poisson" and layout.tick_ns:
         return Poisson(layout, seed)
     return layout
