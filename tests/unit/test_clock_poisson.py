@@ -4,13 +4,15 @@ The seeds are fixed: these tests pass always or never. Their sizes were chosen s
 distribution fails: the even spread does, as the last test shows.
 """
 
+from fractions import Fraction
 from itertools import pairwise
 from math import exp, sqrt
 from random import Random
 
 import pytest
 
-from workermanager.clock import arrivals
+from workermanager.clock import arrivals, bend
+from workermanager.lines import Line, Segment
 
 SECOND = 1_000_000_000
 RATE = 1_000
@@ -124,3 +126,59 @@ def test_an_even_spread_would_fail_these_tests():
     due = endless(0, spread="even")
     moments = [due.due_ns(n) for n in range(6_000)]
     assert kolmogorov_smirnov(gaps(moments, SECOND / RATE), exponential) > 10 * CRITICAL
+
+
+# Along a rate line
+
+TO_TOP = Segment(4 * SECOND, Fraction(0), Fraction(2_000, SECOND))
+FROM_TOP = Segment(2 * SECOND, Fraction(2_000, SECOND), Fraction(333, SECOND))
+
+
+def share_by(segments, moment):
+    """The part of a line's integral that has gone by, in floats."""
+    gone, whole, at = 0.0, 0.0, 0
+    for duration, begin, end in segments:
+        into = min(max(moment - at, 0), duration) / duration
+        first, last = float(begin) * duration, float(end) * duration
+        gone += first * into + (last - first) * into * into / 2
+        whole += (first + last) / 2
+        at += duration
+    return gone / whole
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "segments", [[TO_TOP], [TO_TOP, FROM_TOP]], ids=["rising", "rising and falling"]
+)
+def test_the_moments_along_a_ramp_have_the_distribution_of_its_integral(segments, seed):
+    due = bend(Line(segments, SECOND), "poisson", seed)
+    shares = [share_by(segments, due.due_ns(n)) for n in range(due.total)]
+    assert kolmogorov_smirnov(shares, uniform) < CRITICAL
+
+
+def test_uniform_moments_along_a_ramp_would_fail_that():
+    due = arrivals(1_000, 4, SECOND, "poisson", 1)
+    shares = [share_by([TO_TOP], due.due_ns(n)) for n in range(due.total)]
+    assert kolmogorov_smirnov(shares, uniform) > 5 * CRITICAL
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_line_whose_integral_is_no_whole_number_is_covered_to_its_end(seed):
+    """Sixteen runs of 1.5 execs each: both arrivals of a run lie anywhere before its end."""
+    segments = [Segment(3 * SECOND, Fraction(1, 2 * SECOND), Fraction(1, 2 * SECOND))]
+    moments = []
+    for run in range(16):
+        due = bend(Line(segments, SECOND), "poisson", 100 * seed + run)
+        assert due.total == 2
+        moments += [due.due_ns(0), due.due_ns(1)]
+    assert max(moments) < 3 * SECOND
+    assert kolmogorov_smirnov([at / (3 * SECOND) for at in moments], uniform) < CRITICAL
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_gaps_of_a_line_without_end_are_exponential(seed):
+    steady = Segment(None, Fraction(RATE, SECOND), Fraction(RATE, SECOND))
+    due = bend(Line([steady], SECOND), "poisson", seed)
+    moments = [due.due_ns(n) for n in range(6_000)]
+    assert kolmogorov_smirnov(gaps(moments, SECOND / RATE), exponential) < CRITICAL
+    assert due.due_by(moments[-1]) == 6_000
