@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Segment", "integral"]
 
 _SHIFT: Final = 40  # fractions of an arrival are counted in 2^-40: 3 ns at one exec an hour
-_ALMOST: Final = (1 << _SHIFT) - 1
+_ALMOST: Final = (1 << _SHIFT) - 1  # what rounds up
 
 
 class Segment(NamedTuple):
