@@ -1,6 +1,6 @@
 """WHAT runs: chains of steps, as values.
 
-Nothing in here starts a thread, sleeps, or reads a clock.
+Nothing in here starts a thread, sleeps by itself, or reads a clock.
 """
 
 from instrumentation.errors import (
@@ -16,6 +16,7 @@ from instrumentation.errors import (
 from instrumentation.execution import Exec, Outcome, Result
 from instrumentation.params import TaskParams
 from instrumentation.steps import Instrumentation, Retry, Step
+from instrumentation.thinking import think
 
 __all__ = [
     "AccountingError",
@@ -33,4 +34,5 @@ __all__ = [
     "TaskParams",
     "WorkerManagerError",
     "WriteError",
+    "think",
 ]

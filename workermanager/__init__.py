@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TaskParams,
         WorkerManagerError,
         WriteError,
+        think,
     )
     from workermanager.plan import Plan
     from workermanager.report import Report, load_report
@@ -55,6 +56,7 @@ __all__ = [
     "WorkerManagerError",
     "WriteError",
     "load_report",
+    "think",
 ]
 
 _HOMES: Final = {

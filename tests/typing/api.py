@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import assert_type
+from fractions import Fraction
+from typing import TYPE_CHECKING, assert_type
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -11,14 +12,21 @@ from sqlalchemy import Connection, text
 from workermanager import (
     Exec,
     Instrumentation,
+    Ramp,
+    Rate,
     Report,
     Result,
     Retry,
     Run,
     Step,
     TaskParams,
+    Ticks,
     Worker,
+    think,
 )
+
+if TYPE_CHECKING:
+    from workermanager.shapes import Shape
 
 
 def first(ctx: Exec, params: TaskParams) -> TaskParams:
@@ -68,3 +76,11 @@ assert_type(report.exit_code, int)
 assert_type(worker.start(), Run)
 Worker(first).run()
 Worker([first, second], execs_per_tick=5, ticks=2, spread="burst", overrun="late:1s").run()
+assert_type(think(1, 5), Step)
+Worker([first, think(mean=0.5), second, think(2)]).run()
+shapes: list[Shape] = [
+    "0:10/s,30s:100/s,...",
+    Rate("100/s", duration="1m", count=50),
+    [Ramp(0, Fraction(1, 3), timedelta(seconds=10)), Rate(0.5, 10), Ticks([1, 2, 3])],
+    (Ticks(5, "500ms", 10), Rate("1/h")),
+]
