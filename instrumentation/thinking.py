@@ -21,12 +21,12 @@ _MOST_MEANS: Final = 10  # one exponential pause of 22,000 is longer
 def think(
     seconds: float | None = None, most: float | None = None, *, mean: float | None = None
 ) -> Step:
-    """A step that pauses the exec, for a chain such as ``[browse, think(1, 5), buy]``.
+    """A pause of the exec, as a step of its own.
 
-    All figures are seconds. ``think(2)`` is always that long, ``think(1, 5)`` evenly between the two, and
-    ``think(mean=3)`` exponential with that mean, at most ten times as long. What is drawn comes
-    from ``ctx.random``, so it repeats with the seed. A "stop now" ends the pause. It counts in the
-    exec's service time, and holds its thread.
+    As in ``[browse, think(1, 5), buy]``. All figures are seconds: ``think(2)`` is always that long,
+    ``think(1, 5)`` evenly between the two, and ``think(mean=3)`` exponential with that mean, at
+    most ten times as long. What is drawn comes from ``ctx.random``, so it repeats with the seed. A
+    "stop now" ends the pause. It counts in the exec's service time, and holds its thread.
 
     Raises:
         InvalidConfig: a figure that cannot work, or figures that contradict each other.

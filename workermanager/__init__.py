@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from workermanager.version import __version__ as __version__
+from workermanager.version import VERSION
 
 if TYPE_CHECKING:
     from instrumentation import (
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from workermanager.run import Run
     from workermanager.shapes import Ramp, Rate, Ticks
     from workermanager.worker import Worker
+
+__version__ = VERSION
 
 __all__ = [
     "AccountingError",

@@ -29,6 +29,7 @@ __all__ = [
     "Varied",
     "arrivals",
     "bend",
+    "lay_out",
 ]
 
 Spread: TypeAlias = Literal["even", "burst", "poisson"]
@@ -306,10 +307,12 @@ def arrivals(
     execs: int | Sequence[int], ticks: int | None, tick_ns: int, spread: Spread, seed: int
 ) -> Arrivals:
     """The arrivals of a plan: ``execs`` for every tick (an int), or one number for each tick."""
-    layout: Layout = (
-        Steady(execs, ticks, tick_ns) if isinstance(execs, int) else Varied(execs, tick_ns)
-    )
-    return bend(layout, spread, seed)
+    return bend(lay_out(execs, ticks, tick_ns), spread, seed)
+
+
+def lay_out(execs: int | Sequence[int], ticks: int | None, tick_ns: int) -> Layout:
+    """The even spread of ``execs`` for every tick (an int), or of one number for each tick."""
+    return Steady(execs, ticks, tick_ns) if isinstance(execs, int) else Varied(execs, tick_ns)
 
 
 def bend(layout: Layout, spread: Spread, seed: int) -> Arrivals:

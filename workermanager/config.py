@@ -21,6 +21,8 @@ from instrumentation.errors import InvalidConfig
 from workermanager.clock import SPREADS, Spread
 from workermanager.cursor import Overrun
 from workermanager.durations import parse_duration
+from workermanager.rates import parse_rate
+from workermanager.shapes import parse_stages
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "PREFIX", "Config", "Environment", "parse_setting"]
 
@@ -33,11 +35,18 @@ _LONGEST_LIST: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the environment sets; None where it says nothing. Durations stay as written."""
+    """What the environment sets; None where it says nothing. Times and rates stay as written."""
 
     execs_per_tick: int | tuple[int, ...] | None = None
     ticks: int | None = None
     tick_duration: str | None = None
+    rate: str | None = None
+    duration: str | None = None
+    count: int | None = None
+    stages: str | None = None
+    warmup: str | None = None
+    thresholds: tuple[str, ...] | None = None
+    abort_on: tuple[str, ...] | None = None
     spread: Spread | None = None
     overrun: str | None = None
     threads: int | None = None
@@ -46,6 +55,7 @@ class Config:
     grace: str | None = None
     log_level: str | None = None
     log_format: str | None = None
+    history: str | None = None
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Config:
@@ -165,6 +175,20 @@ def _parse_duration(text: str, shown: str) -> str:
     return text
 
 
+def _parse_rate(text: str, shown: str) -> str:
+    parse_rate(text, shown)
+    return text
+
+
+def _parse_stages(text: str, shown: str) -> str:
+    parse_stages(text, shown)
+    return text
+
+
+def _parse_list(text: str, _shown: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _parse_overrun(text: str, shown: str) -> str:
     Overrun.parse(text, shown)
     return text
@@ -178,6 +202,13 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "execs_per_tick": _parse_execs,
     "ticks": _whole(1),
     "tick_duration": _parse_duration,
+    "rate": _parse_rate,
+    "duration": _parse_duration,
+    "count": _whole(1),
+    "stages": _parse_stages,
+    "warmup": _parse_duration,
+    "thresholds": _parse_list,
+    "abort_on": _parse_list,
     "spread": _one_of(*SPREADS),
     "overrun": _parse_overrun,
     "threads": _whole(1),
@@ -186,6 +217,7 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "grace": _parse_duration,
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of(*LOG_FORMATS),
+    "history": _one_of("on", "off"),
 }
 
 

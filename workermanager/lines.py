@@ -61,15 +61,15 @@ class Line(InOrder):
     """Arrivals spread evenly along a rate line: a `clock.Layout`.
 
     The number of arrivals up to any moment is the integral of the rate up to then, rounded up.
-    None falls into a pause, and all are due before the line ends. ``count`` ends the line
-    earlier, after so many arrivals. Ticks only number the execs here: ``tick_ns`` is above 0.
+    None falls into a pause, and all are due before the line ends, at ``end_ns`` (None: never).
+    ``count`` ends the line earlier, after so many arrivals. Ticks only number the execs here:
+    ``tick_ns`` is above 0.
 
     Threads may share it: what changes is one tuple, which is replaced as a whole.
     """
 
     __slots__ = (
         "_begins",
-        "_end",
         "_firsts",
         "_inverses",
         "_most",
@@ -77,6 +77,7 @@ class Line(InOrder):
         "_scale",
         "_shifted",
         "_tick",
+        "end_ns",
         "tick_ns",
         "ticks",
         "total",
@@ -102,7 +103,7 @@ class Line(InOrder):
         planned = None if is_endless else ceil(passed)
         is_cut = count is not None and (planned is None or count < planned)
         self.total = count if is_cut else planned
-        self._end = None if is_endless else at
+        self.end_ns = None if is_endless else at
         self._tick = (0, 0, 0)
         self._most: int | None = None
         self._scale = float(1 << _SHIFT)
@@ -128,7 +129,7 @@ class Line(InOrder):
     def _count_ticks(self, *, is_cut: bool) -> int | None:
         if is_cut and self.total:
             return self.due_ns(self.total - 1) // self.tick_ns + 1
-        return None if self._end is None else -(-self._end // self.tick_ns)
+        return None if self.end_ns is None else -(-self.end_ns // self.tick_ns)
 
     def due_ns(self, n: int) -> int:
         inverse = self._inverses[bisect_right(self._firsts, n) - 1]
@@ -144,7 +145,7 @@ class Line(InOrder):
         if elapsed_ns < 0:
             return 0
         t, total = elapsed_ns + 1, self.total
-        if self._end is not None and t >= self._end:
+        if self.end_ns is not None and t >= self.end_ns:
             return total or 0
         p, q, r, m = self._polynomials[bisect_right(self._begins, t) - 1]
         # due_ns(n) <= e  <=>  N(e + 1) > n  <=>  n < ceil(N(e + 1))

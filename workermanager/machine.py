@@ -6,7 +6,7 @@ import os
 import platform
 from functools import lru_cache
 
-from workermanager.version import __version__
+from workermanager.version import VERSION
 
 __all__ = ["describe_machine"]
 
@@ -15,7 +15,7 @@ __all__ = ["describe_machine"]
 def describe_machine() -> dict[str, str]:
     """The versions and the size of the machine; nothing that names it or its user."""
     return {
-        "workermanager": __version__,
+        "workermanager": VERSION,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpus": str(_count_cpus()),

@@ -14,6 +14,7 @@ from workermanager.cursor import Overrun
 from workermanager.durations import format_duration
 from workermanager.redaction import hide, redact
 from workermanager.remaining import Remaining
+from workermanager.shapes import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +50,7 @@ _RUN_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 class Plan:
     """What a run is going to do: the chain, when each exec is due, and what it may use.
 
+    Either ``execs_per_tick`` or ``shape``, the text of a rate line, says how many execs there are.
     ``threads`` is how many execs run at once. ``seed`` is the run's, drawn if it was given none of
     its own.
     ``epoch`` is None where it is to be the run's start. The rest is as the Worker has it.
@@ -57,7 +59,8 @@ class Plan:
     instrumentation: Instrumentation
     links: tuple[Link, ...]
     arrivals: Arrivals
-    execs_per_tick: int | tuple[int, ...]
+    execs_per_tick: int | tuple[int, ...] | None
+    shape: str | None
     spread: Spread
     overrun: Overrun
     threads: int
@@ -82,6 +85,14 @@ class Plan:
         return self.instrumentation.func_name
 
     @property
+    def end_ns(self) -> int | None:
+        """When the plan ends; None if it does not."""
+        if self.shape is not None:
+            return end_of(self.shape)
+        ticks = self.arrivals.ticks
+        return None if ticks is None else ticks * self.arrivals.tick_ns
+
+    @property
     def warm_end(self) -> int:
         """The first n that is not of the warm-up."""
         return self.arrivals.due_by(self.warmup_ns - 1) if self.warmup_ns else 0
@@ -95,13 +106,16 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """The plan as JSON-ready values: what ``workermanager check`` shows."""
         ticks, tick_ns = self.arrivals.ticks, self.arrivals.tick_ns
+        load = (
+            {"execs_per_tick": self.execs_per_tick} if self.shape is None else {"shape": self.shape}
+        )
         return {
             "name": self.name,
             "execs": self.arrivals.total,
             "ticks": ticks,
-            "execs_per_tick": self.execs_per_tick,
+            **load,
             "tick_duration": format_duration(tick_ns),
-            "duration": None if ticks is None else format_duration(ticks * tick_ns),
+            "duration": None if self.end_ns is None else format_duration(self.end_ns),
             "spread": self.spread,
             "overrun": str(self.overrun),
             "threads": self.threads,
@@ -244,6 +258,7 @@ def plan_once(
         links=chain.links(),
         arrivals=arrivals(1, 1, 0, "even", 0),
         execs_per_tick=1,
+        shape=None,
         overrun=Overrun(),
         threads=1,
         seed=derive_seed(after.seed, "callback"),

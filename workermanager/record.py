@@ -45,6 +45,7 @@ _IDENTITY: Final = (
     "ticks",
     "tick_duration",
     "spread",
+    "shape",
 )
 _SHOWN: Final = {"faker": "Faker", "params": "param", "schema": "table", "steps": "step"}
 
@@ -104,10 +105,11 @@ def describe_facts(plan: Plan, epoch: datetime) -> dict[str, Any]:
         "version": _VERSION,
         "seed": str(plan.seed),
         "epoch": epoch.astimezone(UTC).isoformat(),
-        "execs_per_tick": execs if isinstance(execs, int) else list(execs),
+        "execs_per_tick": list(execs) if isinstance(execs, tuple) else execs,
         "ticks": plan.arrivals.ticks,
         "tick_duration": _seconds(plan.arrivals.tick_ns),
         "spread": plan.spread,
+        "shape": plan.shape,
         "steps": {str(place): link.path for place, link in enumerate(plan.links, 1)},
         "params": {
             str(name): _hash(value) if hide(str(name), "") == "" else "not kept"

@@ -134,6 +134,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return EXIT_THRESHOLD if has_missed and self.run.ended_by != "error" else EXIT_FAILED
 
     @property
+    def rate(self) -> float:
+        """How many execs ended in a second, the warm-up left out."""
+        seconds = self.run.duration_s - self.run.warmup_s
+        return (self.counts["ok"] + self.counts["failed"]) / seconds if seconds > 0 else 0.0
+
+    @property
     def accounting(self) -> str:
         """The accounting line: so many due = so many ok + failed + the other outcomes."""
         outcomes = (

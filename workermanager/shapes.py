@@ -24,7 +24,16 @@ from workermanager.rates import SECOND, Frequency, format_decimal, format_rate, 
 if TYPE_CHECKING:
     from workermanager.clock import Layout
 
-__all__ = ["Ramp", "Rate", "Shape", "Ticks", "format_stages", "make_layout", "parse_stages"]
+__all__ = [
+    "Ramp",
+    "Rate",
+    "Shape",
+    "Ticks",
+    "end_of",
+    "format_stages",
+    "make_layout",
+    "parse_stages",
+]
 
 _MOST_EXECS: Final = 2**62
 _MOST_SEGMENTS: Final = 10_000
@@ -303,6 +312,19 @@ def format_stages(shape: Shape, name: str = "shape") -> str:
     texts += ["..."] * is_endless
     texts += [] if plan.count is None else [f"count={plan.count}"]
     return ",".join(texts)
+
+
+def end_of(shape: Shape, name: str = "shape") -> int | None:
+    """When a shape ends, in nanoseconds; None if it goes on, or until a count.
+
+    Raises:
+        InvalidConfig: as `format_stages`.
+    """
+    plan = _draw(_parts(shape, name), name)
+    lengths = [segment.duration_ns for segment in plan.segments]
+    if plan.count is not None or lengths[-1] is None:
+        return None
+    return sum(length for length in lengths if length is not None)
 
 
 def _format_time(nanoseconds: int) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from instrumentation.errors import InvalidConfig
 from instrumentation.steps import Chain, as_instrumentation
-from workermanager.clock import arrivals
+from workermanager.clock import bend, lay_out
 from workermanager.cursor import Overrun
 from workermanager.durations import Duration, parse_duration
 from workermanager.plan import (
@@ -27,16 +27,26 @@ from workermanager.plan import (
 )
 from workermanager.record import check_same, describe_facts
 from workermanager.run import Run, workplace
+from workermanager.shapes import Shape, Ticks, format_stages, make_layout
 from workermanager.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from instrumentation.execution import Result
-    from workermanager.clock import Spread
+    from workermanager.clock import Layout, Spread
     from workermanager.report import Report
 
 __all__ = ["Worker"]
+
+
+class _Load(NamedTuple):
+    """When execs are due before the spread bends it, and how that is written."""
+
+    layout: Layout
+    execs_per_tick: int | tuple[int, ...] | None
+    shape: str | None
+
 
 _SEEDED_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -49,6 +59,9 @@ class Worker:
         instrumentation: what to run; a function or a list of functions will do.
         execs_per_tick: a number for every tick, or a list with one for each. Not given: one exec
             on each of ``ticks`` ticks, and one exec in all if that is not given either.
+        shape: instead of ``execs_per_tick``, a rate line: ``Rate("100/s", "1m")``, ``Ramp("0/s",
+            "100/s", "30s")``, ``Ticks``, a list of them one after the other, or its text
+            (``"0:10/s,30s:100/s,60s:100/s"``).
         tick_duration: how long a tick is (``"500ms"``, seconds, a timedelta; default 1 s). With 0,
             everything is due at once.
         callback: a chain to run once, after the last exec, unless the run was stopped; its params
@@ -81,6 +94,7 @@ class Worker:
     instrumentation: Chain
     _: KW_ONLY
     execs_per_tick: int | Sequence[int] | None = None
+    shape: Shape | None = None
     tick_duration: Duration = "1s"
     callback: Chain | None = None
     ticks: int | None = None
@@ -114,19 +128,19 @@ class Worker:
     def plan(self, seed: int | None = None) -> Plan:
         """What a run will do. ``seed`` serves where the Worker has none of its own."""
         instrumentation = as_instrumentation(self.instrumentation)
-        tick_ns = parse_duration(self.tick_duration, "tick_duration")
-        execs, ticks = check_execs(self.execs_per_tick, self.ticks, tick_ns)
         check_spread(self.spread)
         threads = check_threads(self.threads) or DEFAULT_THREADS
         seed = check_seed(self.seed) if self.seed is not None else seed
         seed = secrets.randbits(32) if seed is None else seed
-        due = arrivals(execs, ticks, tick_ns, self.spread, seed)
+        load = self._load()
+        due = bend(load.layout, self.spread, seed)
         links = instrumentation.links()
         return Plan(
             instrumentation=instrumentation,
             links=links,
             arrivals=due,
-            execs_per_tick=execs,
+            execs_per_tick=load.execs_per_tick,
+            shape=load.shape,
             spread=self.spread,
             overrun=Overrun.parse(self.overrun),
             threads=threads if due.total is None else min(threads, due.total),
@@ -145,6 +159,18 @@ class Worker:
             thresholds=self._parse_thresholds([link.name for link in links]),
             tags=check_tags(self.tags),
         )
+
+    def _load(self) -> _Load:
+        tick_ns = parse_duration(self.tick_duration, "tick_duration")
+        shape, execs, ticks = self.shape, self.execs_per_tick, self.ticks
+        if shape is not None and (execs is not None or ticks is not None):
+            raise InvalidConfig("shape: it says how many execs: give no execs_per_tick, no ticks")
+        if isinstance(shape, Ticks):
+            execs, ticks, tick_ns, shape = shape.execs, shape.ticks, shape.tick_ns, None
+        if shape is not None:
+            return _Load(make_layout(shape, tick_ns), None, format_stages(shape))
+        execs, ticks = check_execs(execs, ticks, tick_ns)
+        return _Load(lay_out(execs, ticks, tick_ns), execs, None)
 
     def _parse_thresholds(self, steps: list[str]) -> tuple[Threshold, ...]:
         for name in ("thresholds", "abort_on"):

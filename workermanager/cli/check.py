@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
 from workermanager.cli.loading import load
 from workermanager.cli.options import plan_options
+from workermanager.cli.target import read_params
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["command"]
+
+_WITHOUT: Final = {
+    "execs": "no end",
+    "ticks": "no end",
+    "duration": "no end",
+    "seed": "drawn for each run",
+    "database": "none",
+}
 
 
 @click.command("check")
@@ -22,6 +31,7 @@ __all__ = ["command"]
 def command(
     target: str,
     env_file: Path | None,
+    params_file: Path | None,
     assignments: tuple[str, ...],
     *,
     as_json: bool,
@@ -32,6 +42,7 @@ def command(
     TARGET is module:name or path/file.py:name: a Worker, an Instrumentation, a step, or a
     function that returns one.
     """
+    assignments = read_params(params_file, assignments)
     worker = load(target, env_file, assignments, flags).worker
     plan = worker.plan().describe()
     if worker.seed is None:
@@ -40,7 +51,8 @@ def command(
         click.echo(json.dumps(plan, indent=2, default=repr))
         return 0
     for name, value in plan.items():
-        _show(name, value)
+        if (value is not None and value not in ({}, [])) or name in _WITHOUT:
+            _show(name, value)
     return 0
 
 
@@ -49,7 +61,7 @@ def _show(name: str, value: object) -> None:
     if isinstance(value, dict):
         for number, (key, one) in enumerate(value.items()):
             click.echo(f"{label if number == 0 else '':<15} {key} = {one!r}")
-    elif name == "steps" and isinstance(value, list):
+    elif name in ("steps", "thresholds") and isinstance(value, list):
         for number, path in enumerate(value):
             click.echo(f"{label if number == 0 else '':<15} {path}")
     else:
@@ -58,7 +70,7 @@ def _show(name: str, value: object) -> None:
 
 def _text(name: str, value: object) -> str:
     if value is None:
-        return {"seed": "drawn for each run", "database": "none"}.get(name, "no end")
+        return _WITHOUT[name]
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) and name != "seed" else str(value)

@@ -42,7 +42,7 @@ class Output(NamedTuple):
 
 
 def conduct(prepare: Callable[[], Run], output: Output, config: Config) -> int:
-    """Run what is prepared, show how it goes, and give its exit code; the report is made in every case."""
+    """Run what is prepared, show how it goes, report in every case, and give the exit code."""
     sink = JsonSink(output.json_path)
     logs = Logs(
         output.log_level or config.log_level or "info",

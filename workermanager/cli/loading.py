@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import rich_click as click
 
 from instrumentation.errors import InvalidConfig
-from workermanager.cli.target import adapt, find_worker, parse_params
+from workermanager.cli.shaping import LOAD, settle
+from workermanager.cli.target import adapt, find_worker, parse_params, parse_tags
 from workermanager.config import Config, Environment
 from workermanager.redaction import hide
 
@@ -47,21 +48,25 @@ def load(
     """
     env_file = env_file or Path(".env")
     config = Config.load(Environment(env_file).values)
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     settings = _settings_of(config)
     worker = find_worker(target)
+    loads = [settings]
     if resume is not None:
         url = given.get("database") or settings.get("database") or worker.database
         record = _read_run(url, resume)
-        settings.update(_settings_then(record))
+        then = _settings_then(record)
+        loads.append(then)
+        settings.update(then)
         assignments = (*(record.origin or {}).get("params", ()), *assignments)
-    if isinstance(given.get("execs_per_tick"), tuple):
-        settings.pop("ticks", None)  # a list says itself how many ticks there are
     try:
         params = parse_params(assignments)
+        given["tags"] = {**worker.tags, **parse_tags(given.pop("tags", ()))}
     except InvalidConfig as error:
         raise click.UsageError(str(error)) from None
-    return Loaded(adapt(worker, {**settings, **given, "env_file": env_file}, params), config)
+    load = settle(worker, *loads, given)
+    rest = {name: value for name, value in {**settings, **given}.items() if name not in LOAD}
+    return Loaded(adapt(worker, {**rest, **load, "env_file": env_file}, params), config)
 
 
 def find_target(run_id: str, env_file: Path | None, database: str | None) -> str:
@@ -114,7 +119,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
     settings = {
         field.name: getattr(config, field.name)
         for field in fields(config)
-        if field.name not in ("log_level", "log_format")
+        if field.name not in ("log_level", "log_format", "history")
     }
     return {name: value for name, value in settings.items() if value is not None}
 
@@ -123,9 +128,13 @@ def _settings_then(record: RunRecord) -> dict[str, Any]:
     """The settings that a run was started with, as far as its rows follow from them."""
     facts = record.facts
     execs = facts["execs_per_tick"]
+    load = {
+        "shape": facts.get("shape"),
+        "execs_per_tick": tuple(execs) if isinstance(execs, list) else execs,
+        "ticks": facts["ticks"] if isinstance(execs, int) else None,
+    }
     return {
-        "execs_per_tick": execs if isinstance(execs, int) else tuple(execs),
-        "ticks": facts["ticks"],
+        **{name: value for name, value in load.items() if value is not None},
         "tick_duration": facts["tick_duration"],
         "spread": facts["spread"],
         "seed": record.seed,

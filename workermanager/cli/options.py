@@ -21,6 +21,11 @@ _FLAGS = (
     ("execs_per_tick", "K | K,K,…", "Execs on every tick, or a list with one number for each."),
     ("ticks", "N", "How many ticks; without it the target's, or else no end."),
     ("tick_duration", "TIME", "How long a tick is: 500ms, 1s, 1m30s; 0 makes all due at once."),
+    ("rate", "RATE", "Instead of ticks, a constant rate: 100/s, 90/min, 1/h."),
+    ("duration", "TIME", "For how long; without it, the target's, or else no end."),
+    ("count", "N", "At a rate: how many execs."),
+    ("stages", "TIME:RATE,…", "Points of a rate line: 0:10/s,30s:100/s,60s:100/s."),
+    ("warmup", "TIME", "How long the run goes before anything counts."),
     ("spread", "KIND", "even over the tick, burst at its start, or poisson."),
     ("overrun", "POLICY", "When no thread is free: queue, drop, or late:500ms (wait, but expire)."),
     ("threads", "N", "How many execs run at once."),
@@ -78,6 +83,15 @@ def plan_options(
                 multiple=True,
                 help="A param for every exec; JSON or text.",
             )(command)
+            command = click.option(
+                "--params",
+                "params_file",
+                type=click.Path(path_type=Path, dir_okay=False, exists=True),
+                metavar="FILE",
+                help="Params for every exec from a JSON or TOML file, below --set.",
+            )(command)
+        if not names:
+            command = _threshold_options(command)
         command = click.option(
             "--env-file",
             type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -87,6 +101,21 @@ def plan_options(
         return click.argument("target", metavar="TARGET")(command) if target else command
 
     return decorate
+
+
+def _threshold_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flag, name, metavar, text in (
+        ("--tag", "tags", "NAME=TEXT", "What to know the run by."),
+        ("--abort-on", "abort_on", "EXPR", "A threshold that ends the run once it is broken."),
+        (
+            "--threshold",
+            "thresholds",
+            "EXPR",
+            "What to keep to: p99<200ms, addUser.p95<50ms, failed<0.1%, rate>=990/s over 10s.",
+        ),
+    ):
+        command = click.option(flag, name, metavar=metavar, multiple=True, help=text)(command)
+    return command
 
 
 def force_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import rich_click as click
 from workermanager.cli.conduct import Output, conduct
 from workermanager.cli.loading import find_target, load
 from workermanager.cli.options import force_option, output_options, plan_options
+from workermanager.cli.target import read_params
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ def command(
     run_id: str,
     target: str | None,
     env_file: Path | None,
+    params_file: Path | None,
     assignments: tuple[str, ...],
     *,
     force: bool,
@@ -44,6 +46,7 @@ def command(
     A run whose seed, plan, steps, params, schema or Faker version differ is refused; --force
     overlooks what does not change which exec is which. Exit codes are those of `run`.
     """
+    assignments = read_params(params_file, assignments)
     target = target or find_target(run_id, env_file, flags["database"])
     loaded = load(target, env_file, assignments, flags, resume=run_id)
     return conduct(

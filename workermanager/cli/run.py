@@ -9,6 +9,7 @@ import rich_click as click
 from workermanager.cli.conduct import Output, conduct
 from workermanager.cli.loading import load, origin_of
 from workermanager.cli.options import force_option, output_options, plan_options
+from workermanager.cli.target import read_params
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = ["command"]
 def command(
     target: str,
     env_file: Path | None,
+    params_file: Path | None,
     assignments: tuple[str, ...],
     resume: str | None,
     run_id: str | None,
@@ -53,6 +55,7 @@ def command(
     Exit codes: 0 all ok, 1 some exec failed, 2 usage, 104 the target, the configuration or the
     database will not do, 105 stopped from outside before the end.
     """
+    assignments = read_params(params_file, assignments)
     if resume is None and force:
         raise click.UsageError("--force goes with --resume")
     if resume is not None and no_ledger:

@@ -49,8 +49,7 @@ def _console(*, on_stderr: bool = False) -> Console:
 
 def _headline(report: Report) -> Text:
     run = report.run
-    ended = report.counts["ok"] + report.counts["failed"]
-    rate = f" ({ended / run.duration_s:,.0f}/s)" if run.duration_s else ""
+    rate = f" ({report.rate:,.0f}/s)" if report.rate else ""
     facts = f" in {run.duration_s:,.3g} s{rate}, run {run.id}, seed {run.seed}"
     return Text.assemble((run.outcome, _VERDICTS[run.outcome]), f"  {run.name}{facts}")
 

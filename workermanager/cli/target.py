@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from traceback import extract_tb
@@ -17,10 +18,10 @@ from instrumentation.steps import Instrumentation, Step, as_instrumentation
 from workermanager.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["adapt", "find_worker", "parse_params"]
+__all__ = ["adapt", "find_worker", "parse_params", "parse_tags", "read_params"]
 
 T = TypeVar("T")
 
@@ -54,17 +55,43 @@ def adapt(worker: Worker, settings: Mapping[str, Any], params: Mapping[str, Any]
             **settings,
             "instrumentation": replace(instrumentation, task_arguments=arguments),
         }
-    if "execs_per_tick" in settings and "ticks" not in settings:
-        settings = {**settings, "ticks": _ticks_for(settings["execs_per_tick"], worker)}
     return replace(worker, **settings)
 
 
-def _ticks_for(execs: int | tuple[int, ...], worker: Worker) -> int | None:
-    """The target's number of ticks for a number of execs; a list says itself how many there are."""
-    if not isinstance(execs, int):
-        return None
-    own = worker.execs_per_tick
-    return worker.ticks if own is None or isinstance(own, int) else len(own)
+def read_params(path: Path | None, assignments: Sequence[str]) -> tuple[str, ...]:
+    """The params of a JSON or TOML file as ``key=value``, followed by the assignments.
+
+    Raises:
+        InvalidConfig: it cannot be read, or is no table of params.
+    """
+    if path is None:
+        return tuple(assignments)
+    try:
+        text = path.read_text(encoding="utf-8")
+        params = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InvalidConfig(f"--params {path}: cannot be read: {error}") from None
+    if not isinstance(params, dict):
+        raise InvalidConfig(f"--params {path}: wanted an object of params, found {type(params)}")
+    if unnamed := [name for name in params if not name.strip() or "=" in name]:
+        raise InvalidConfig(f"--params {path}: {unnamed[0]!r} is no name for a param")
+    pairs = (f"{name}={json.dumps(value, default=str)}" for name, value in params.items())
+    return (*pairs, *assignments)
+
+
+def parse_tags(assignments: Iterable[str]) -> dict[str, str]:
+    """Tags from ``name=text``.
+
+    Raises:
+        InvalidConfig: no ``=``, or no name.
+    """
+    tags: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            raise InvalidConfig(f"--tag {assignment!r}: wanted name=text")
+        tags[name.strip()] = text.strip()
+    return tags
 
 
 def parse_params(assignments: Iterable[str]) -> dict[str, Any]:
