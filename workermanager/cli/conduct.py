@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import rich_click as click
 
 from workermanager.cli.logs import Logs
-from workermanager.cli.progress import Lines, Live, Silence
+from workermanager.cli.progress import Lines, Silence
 from workermanager.cli.sink import JsonSink
 from workermanager.cli.summary import show
 from workermanager.config import PREFIX, parse_setting
@@ -112,7 +112,11 @@ def _ignore_signals() -> None:
 def _choose_progress(*, quiet: bool) -> Silence:
     if quiet:
         return Silence()
-    return Live() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines()
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return Lines()
+    from workermanager.cli.live import Live  # noqa: PLC0415 - only where there is a terminal
+
+    return Live()
 
 
 def _follow_log_level(run: Run, logs: Logs) -> None:
