@@ -98,7 +98,7 @@ def draw_bar(share: float, width: int) -> tuple[str, str]:
 
 
 def round_up(value: float) -> float:
-    """The next number that reads well on an axis: 1, 1.5, 2, 2.5, 3, 4, 5, 6 or 8 of a power of ten."""
+    """The next number that reads well on an axis: 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8 or 10 of a kind."""
     if value <= 0:
         return 1.0
     power = floor(log10(value))
