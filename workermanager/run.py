@@ -369,11 +369,8 @@ class Run:
         return self.watch.is_warming_up
 
     def figures(self) -> Figures:
-        """What happened so far; the counts add up at any moment. Takes about 1 ms, 16 threads.
-
-        In the warm-up, what happened in it.
-        """
-        return self._books.read(is_warmup=self.is_warming_up)
+        """What happened so far; the counts add up at any moment. Takes about 1 ms, 16 threads."""
+        return self._books.read()
 
     def verdicts(self) -> list[Verdict]:
         """How each threshold stands, as of the last look, which is at most a second ago."""

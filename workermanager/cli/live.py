@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from workermanager.cli.progress import Silence
-from workermanager.cli.standing import Standing, verdicts_of
+from workermanager.cli.standing import Standing
 from workermanager.cli.view import View
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Live(Silence):
         self._width = width
         windows = run.watch.series.windows
         if windows is not self._seen[0]:  # they change once a second: so do the thresholds
-            self._seen = windows, verdicts_of(run)
+            self._seen = windows, run.verdicts()
         frame = _Frame(self._view, Standing.of(run, self._seen[1]))
         self._live.update(frame, refresh=True)
 

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Final, Self
 from workermanager.cli.standing import (
     in_unit,
     is_broken,
-    is_in_warmup,
     tick,
     time,
-    verdicts_of,
-    warmup_counts,
 )
 from workermanager.redaction import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workermanager.run import Run
-    from workermanager.telemetry import Figures
 
 __all__ = ["Lines", "Silence"]
 
@@ -57,17 +55,21 @@ class Lines(Silence):
         """Print a line."""
         figures = run.figures()
         counts = (
-            {**figures.counts, **warmup_counts(figures)} if is_in_warmup(run) else figures.counts
+            {**figures.counts, **(figures.warmup or {})} if run.is_warming_up else figures.counts
         )
         p50, p99 = figures.response.percentiles(50, 99)
         cells = [f"{figures.elapsed_ns / 1e9:7.1f}s"]
-        cells += ["warm-up"] if is_in_warmup(run) else []
+        cells += ["warm-up"] if run.is_warming_up else []
         cells += [tick(run, figures), *(f"{counts[name]:,} {name}" for name in _shown(counts))]
-        cells += [f"{self._rate.of(figures):,.0f}/s", f"p50 {time(p50)}", f"p99 {time(p99)}"]
+        cells += [
+            f"{self._rate.of(figures.elapsed_ns, counts):,.0f}/s",
+            f"p50 {time(p50)}",
+            f"p99 {time(p99)}",
+        ]
         cells += [f"{count:,} {one_line(table)}" for table, count in figures.rows.items()]
         cells += [
             f"FAILS {one_line(verdict.expression)}: {in_unit(verdict)}"
-            for verdict in verdicts_of(run)
+            for verdict in run.verdicts()
             if is_broken(verdict)
         ]
         self.write("  ".join(cells) + "\n")
@@ -79,8 +81,10 @@ class _Rate:
     def __init__(self) -> None:
         self._seen = deque([(0, 0)])
 
-    def of(self, figures: Figures) -> float:
-        now, ended = figures.elapsed_ns, figures.counts["ok"] + figures.counts["failed"]
+    def of(self, now: int, counts: Mapping[str, int]) -> float:
+        ended = counts["ok"] + counts["failed"]
+        if ended < self._seen[-1][1]:  # the warm-up is over: they begin anew
+            self._seen = deque([(self._seen[-1][0], 0)])
         self._seen.append((now, ended))
         while len(self._seen) > 2 and now - self._seen[1][0] >= _SECOND_NS:  # noqa: PLR2004 - a span
             self._seen.popleft()

@@ -19,11 +19,8 @@ __all__ = [
     "brief",
     "in_unit",
     "is_broken",
-    "is_in_warmup",
     "tick",
     "time",
-    "verdicts_of",
-    "warmup_counts",
 ]
 
 _NOT_YET: Final = ("running", "queued")
@@ -57,9 +54,9 @@ class Standing(NamedTuple):
     def of(cls, run: Run, verdicts: Sequence[Verdict] | None = None) -> Standing:
         """See how a run stands; ``verdicts`` are those of a moment ago, if they will do."""
         figures, arrivals = run.figures(), run.plan.arrivals
-        during = warmup_counts(figures)
-        is_warming_up = is_in_warmup(run)
-        ticks = arrivals.ticks
+        during = figures.warmup or {}
+        is_warming_up = run.is_warming_up
+        end_ns = None if figures.counts["skipped"] else run.plan.end_ns
         return cls(
             name=run.plan.name,
             id=run.id,
@@ -67,7 +64,7 @@ class Standing(NamedTuple):
             is_warming_up=is_warming_up,
             is_stopping=run.is_stopping,
             elapsed_s=figures.elapsed_ns / 1e9,
-            planned_s=ticks * arrivals.tick_ns / 1e9 if ticks and not run.skipped else None,
+            planned_s=None if end_ns is None else end_ns / 1e9,
             total=arrivals.total,
             done=_ended(figures.counts) + _ended(during),
             tick=tick(run, figures),
@@ -75,7 +72,7 @@ class Standing(NamedTuple):
             counts={**figures.counts, **during} if is_warming_up else figures.counts,
             figures=figures,
             windows=run.watch.series.windows,
-            verdicts=verdicts_of(run) if verdicts is None else verdicts,
+            verdicts=run.verdicts() if verdicts is None else verdicts,
         )
 
     @property
@@ -106,22 +103,6 @@ class Standing(NamedTuple):
             return "warn" if self.verdicts else "bad"
         troubles = ("dropped", "expired", "interrupted")
         return "warn" if any(self.counts.get(name) for name in troubles) else "good"
-
-
-def verdicts_of(run: Run) -> list[Verdict]:
-    """How each threshold of a run stands now."""
-    found: list[Verdict] = getattr(run, "verdicts", list)()
-    return found
-
-
-def is_in_warmup(run: Run) -> bool:
-    """True while a run warms up."""
-    return bool(getattr(run, "is_warming_up", False))
-
-
-def warmup_counts(figures: Figures) -> dict[str, int]:
-    """The counts of the warm-up; empty for a run without one."""
-    return getattr(figures, "warmup", None) or {}
 
 
 def is_broken(verdict: Verdict) -> bool:
