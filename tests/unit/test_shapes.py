@@ -258,6 +258,7 @@ def test_a_mistake_in_stages_is_told_in_one_line_with_its_point(text, message):
         ([Rate(1, 5), Rate(1, 5)], "0:1/s,10s:1/s"),
         ([Ramp(0, 1, 5), Ramp(1, 2, 5)], "0:0/s,10s:2/s"),
         ([Ramp(0, 1, 5), Ramp(1, 3, 5)], "0:0/s,5s:1/s,10s:3/s"),
+        ([Ramp(0, 1, 5), Ramp(1, 2, 10)], "0:0/s,5s:1/s,15s:2/s"),
         ([Rate(1, 5), Rate(1)], "0:1/s,..."),
         ([Rate(1, 5), Rate(1, count=5)], "0:1/s,...,count=10"),
         ([Rate(1, "2.5s"), Rate(5, count=10)], "0:1/s,2.5s:1/s,2.5s:5/s,...,count=13"),
