@@ -10,8 +10,8 @@ percentile of what comes out.
 Few and long blocks hide some of the spread, so the limits are moved away from the estimate: by
 Student's t over its normal limit, with as many degrees of freedom as both series have blocks less
 2, and by sqrt(n / (n - length)). Of 60 simulated samples that differ in nothing but noise, 6 % are
-then called different where neighbours are correlated by up to 0.3, 10 % where by 0.6, and 25 % where
-by 0.8: what swings slowly wants a longer run.
+then called different where neighbours are correlated by up to 0.3, 10 % where by 0.6, and 25 %
+where by 0.8: what swings slowly wants a longer run.
 """
 
 from __future__ import annotations

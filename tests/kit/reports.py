@@ -16,7 +16,9 @@ def durations(milliseconds, count=100):
     return Durations(count=count, **dict.fromkeys(names, milliseconds if count else 0.0))
 
 
-def window(at, ms=10.0, *, seconds=1.0, steps=None, warmup=False, lag_ms=0.1, **counts):
+def window(  # noqa: PLR0913 - each is a figure
+    at, ms=10.0, *, seconds=1.0, steps=None, warmup=False, lag_ms=0.1, **counts
+):
     """One window of 100 execs that were ok, but for what ``counts`` says."""
     counts = {
         **dict.fromkeys(("failed", "dropped", "expired", "interrupted", "running", "queued"), 0),
