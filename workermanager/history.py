@@ -3,6 +3,9 @@
 It is ``$XDG_STATE_HOME/workermanager/runs.db`` (``~/.local/state`` where that is not set). Any
 number of processes may save at once, and one that is killed meanwhile leaves what was there. The
 latest 1,000 runs are kept, of at most 512 MiB in all, compressed.
+
+It has a rollback journal, not a write-ahead log: homes are shared between machines, over which a
+log cannot be; and those that want to be the first to switch to one fail at once, without waiting.
 """
 
 from __future__ import annotations
@@ -196,8 +199,6 @@ class History:
                 sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
             ) as connection:
                 if creates:
-                    self._version(connection)  # or it would change what is not ours
-                    connection.execute("PRAGMA journal_mode = WAL")
                     connection.execute("PRAGMA foreign_keys = ON")
                 yield connection
         except OSError as error:
