@@ -44,6 +44,13 @@ def hand_clock():
     return HandClock()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _the_history_of_whoever_runs_the_tests_is_left_alone(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_thread_is_left_behind():
     before = set(threading.enumerate())

@@ -110,12 +110,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unknown(self) -> list[Change]:
-        """What could be measured in both, but has too few windows to be told from noise."""
-        return [
-            change
-            for change in self.changes
-            if change.verdict == "unknown" and None not in (change.a, change.b)
-        ]
+        """What cannot be told from noise, for want of windows."""
+        return [change for change in self.changes if change.verdict == "unknown"]
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain, JSON-ready values."""

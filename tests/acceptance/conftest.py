@@ -14,12 +14,13 @@ TARGETS = Path(__file__).parent / "targets.py"
 
 
 @pytest.fixture
-def environment():
-    """This environment without settings that would leak into the tests."""
+def environment(tmp_path_factory):
+    """This environment without settings that would leak into the tests; a history of its own."""
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith("WORKERMANAGER_")
     }
-    return {**clean, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    state = tmp_path_factory.mktemp("state")
+    return {**clean, "COLUMNS": "200", "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state)}
 
 
 @pytest.fixture

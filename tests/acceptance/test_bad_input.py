@@ -71,7 +71,7 @@ def test_a_flag_that_will_not_do(flags, code, message, call, tmp_path):
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [([], ""), (["run"], "TARGET"), (["walk"], "walk"), (["report"], "REPORT_JSON")],
+    [([], ""), (["run"], "TARGET"), (["walk"], "walk"), (["report"], "REPORT")],
 )
 def test_a_command_that_is_none(args, message, call):
     done = call(*args)

@@ -183,7 +183,6 @@ def test_force_overlooks_another_param(call, folder):
 
 REFUSED = [
     (["resume", "first"], "which database? give --database URL or WORKERMANAGER_DATABASE"),
-    (["runs"], "which database? give --database URL or WORKERMANAGER_DATABASE"),
     (
         ["resume", "nosuch", *DATABASE],
         "run nosuch is not in this database; workermanager runs lists them",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,13 +14,14 @@ from workermanager.durations import format_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workermanager.history import PastRun
     from workermanager.quantiles import Durations
     from workermanager.record import RunRecord
     from workermanager.report import DatabaseReport, Report
 
-__all__ = ["show", "show_runs"]
+__all__ = ["VERDICTS", "make_console", "make_table", "show", "show_past_runs", "show_runs"]
 
-_VERDICTS = {"passed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
+VERDICTS: Final = {"passed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
 _COLUMNS = ("mean", "p50", "p95", "p99", "p99.9", "max")
 
 
@@ -28,7 +29,7 @@ def show(
     report: Report, in_database: Mapping[str, int] | None = None, *, on_stderr: bool = False
 ) -> None:
     """Print the summary: the verdict, the accounting line, times, rows, and errors."""
-    console = _console(on_stderr=on_stderr)
+    console = make_console(on_stderr=on_stderr)
     console.print(_headline(report))
     console.print(Text(report.accounting))
     console.print(_times(report))
@@ -40,7 +41,8 @@ def show(
         console.print(_errors(report))
 
 
-def _console(*, on_stderr: bool = False) -> Console:
+def make_console(*, on_stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or as 110 characters where there is none."""
     console = Console(highlight=False, stderr=on_stderr)
     if console.is_terminal:
         return console
@@ -51,11 +53,11 @@ def _headline(report: Report) -> Text:
     run = report.run
     rate = f" ({report.rate:,.0f}/s)" if report.rate else ""
     facts = f" in {run.duration_s:,.3g} s{rate}, run {run.id}, seed {run.seed}"
-    return Text.assemble((run.outcome, _VERDICTS[run.outcome]), f"  {run.name}{facts}")
+    return Text.assemble((run.outcome, VERDICTS[run.outcome]), f"  {run.name}{facts}")
 
 
 def _times(report: Report) -> Table:
-    table = _table("", *_COLUMNS, "count")
+    table = make_table("", *_COLUMNS, "count")
     for name in ("response", "lag", "service"):
         table.add_row(name, *_cells(getattr(report, name)), f"{getattr(report, name).count:,}")
     for name, step in report.steps.items():
@@ -88,7 +90,7 @@ def _rows(report: Report, in_database: Mapping[str, int]) -> Table:
     columns = ["rows written"]
     columns += ["found there"] if found else []
     columns += ["rows in the database"] if in_database else []
-    table = _table("table", *columns)
+    table = make_table("table", *columns)
     for name, count in {**dict.fromkeys(found, 0), **report.rows}.items():
         cells = [f"{count:,}"]
         cells += [f"{found.get(name, 0):,}"] if found else []
@@ -106,7 +108,7 @@ def _database(database: DatabaseReport) -> str:
 
 def show_runs(records: list[RunRecord]) -> None:
     """Print the runs of a ledger."""
-    table = _table("run", "name", "state", "durable", "started", "last commit")
+    table = make_table("run", "name", "state", "durable", "started", "last commit")
     for record in records:
         planned = "no end" if record.planned is None else f"{record.planned:,}"
         table.add_row(
@@ -117,7 +119,27 @@ def show_runs(records: list[RunRecord]) -> None:
             record.started_at,
             record.last_commit or "-",
         )
-    _console().print(table)
+    make_console().print(table)
+
+
+def show_past_runs(runs: list[PastRun]) -> None:
+    """Print the runs of the history."""
+    table = make_table("run", "name", "outcome", "started", "duration", "rate", "p99", "failed")
+    table.add_column("tags")
+    for run in runs:
+        failed = run.counts.get("failed", 0)
+        table.add_row(
+            run.id,
+            Text(run.name),
+            Text(run.outcome, style=VERDICTS.get(run.outcome, "")),
+            run.started_at,
+            format_duration(round(run.duration_s * 1e9)),
+            f"{run.rate:,.0f}/s" if run.rate >= 10 else f"{run.rate:.3g}/s",  # noqa: PLR2004 - 0.5/s
+            format_duration(round(run.p99_ms * 1e6)) if run.p99_ms else "-",
+            Text(f"{failed:,}", style="red" if failed else ""),
+            Text(" ".join(f"{name}={value}" for name, value in run.tags.items())),
+        )
+    make_console().print(table)
 
 
 def _errors(report: Report) -> Table:
@@ -127,7 +149,8 @@ def _errors(report: Report) -> Table:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def make_table(first: str, *others: str) -> Table:
+    """A table whose first column names what the others, to the right, have figures of."""
     table = Table(box=SIMPLE_HEAD)
     table.add_column(first)
     for name in others:
