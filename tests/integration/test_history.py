@@ -7,8 +7,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import msgspec
 import pytest
@@ -370,6 +372,20 @@ def test_processes_that_save_at_once_lose_nothing(history, saver):
         _, errors = process.communicate(timeout=50)
         assert process.returncode == 0, errors
     assert sorted(ids(history)) == sorted(f"{prefix}-{n}" for prefix in "abcd" for n in range(25))
+
+
+def test_those_that_save_first_at_once_lose_nothing_either(tmp_path):
+    one = steady(windows=20)
+    for round_ in range(10):
+        history, together = History(tmp_path / str(round_) / "runs.db"), Barrier(6)
+
+        def save(n, history=history, together=together):
+            together.wait()
+            history.save(with_run(one, id=f"run-{n}"))
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(save, range(6)))
+        assert sorted(ids(history)) == [f"run-{n}" for n in range(6)]
 
 
 def test_a_process_that_is_killed_while_saving_leaves_all_that_it_saved(history, saver):

@@ -62,7 +62,8 @@ def command(first: str, second: str | None, *, tolerance: float | None, as_json:
     A change is that of the mean over the runs' windows (of about a second each), with a 95 %
     interval by a moving-block bootstrap. It is better or worse where the interval is on one side
     of 0, and unknown where a run has fewer than 8 windows. The interval is of the noise within
-    these two runs, not of that from one run to the next, which the tolerance is for.
+    these two runs, not of that from one run to the next, which the tolerance is for. By chance
+    alone, a metric that did not change is called worse in about one of 40 comparisons.
 
     With --fail-on-regression, exit codes are: 0 nothing is worse by more than PERCENT and not by
     chance; 1 something is, as standard error says; 104 it cannot be told, for want of windows. A
@@ -73,6 +74,7 @@ def command(first: str, second: str | None, *, tolerance: float | None, as_json:
     if tolerance is not None:
         raise click.UsageError("--fail-on-regression needs two reports: the baseline, and another")
     report = _read(first)
+    # Where --html PATH belongs: save_html(report, path) of workermanager.web.document.
     if as_json:
         click.echo(report.to_json())
     else:
