@@ -245,7 +245,7 @@ def test_a_file_that_will_not_do_is_named_and_stays_as_it_is(make, message, hist
 
 
 def test_a_file_that_was_damaged_is_named(history):
-    for n in range(40):
+    for n in range(12):
         history.save(run(f"run-{n}", windows=9))
     content = bytearray(history.path.read_bytes())
     content[4_096:] = os.urandom(len(content) - 4_096)
@@ -364,19 +364,19 @@ def test_a_full_disk_leaves_the_history_as_it_was(history, saver):
 
 
 def test_processes_that_save_at_once_lose_nothing(history, saver):
-    processes = [saver(prefix, 0, 25) for prefix in "abcd"]
+    processes = [saver(prefix, 0, 12) for prefix in "abcd"]
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
         _, errors = process.communicate(timeout=50)
         assert process.returncode == 0, errors
-    assert sorted(ids(history)) == sorted(f"{prefix}-{n}" for prefix in "abcd" for n in range(25))
+    assert sorted(ids(history)) == sorted(f"{prefix}-{n}" for prefix in "abcd" for n in range(12))
 
 
 def test_those_that_save_first_at_once_lose_nothing_either(tmp_path):
     one = steady(windows=20)
-    for round_ in range(10):
+    for round_ in range(4):
         history, together = History(tmp_path / str(round_) / "runs.db"), Barrier(6)
 
         def save(n, history=history, together=together):
@@ -393,7 +393,7 @@ def test_a_process_that_is_killed_while_saving_leaves_all_that_it_saved(history,
         process = saver(f"round{round_}", 0, 10_000)
         process.stdin.write("go\n")
         process.stdin.flush()
-        acknowledged = [int(process.stdout.readline()) for _ in range(7 * round_ + 1)]
+        acknowledged = [int(process.stdout.readline()) for _ in range(4 * round_ + 1)]
         process.send_signal(signal.SIGKILL)
         process.wait()
         saved = ids(history)
