@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from instrumentation.execution import RunContext
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
+    from workermanager.runner import Tracer
     from workermanager.telemetry import Figures
     from workermanager.thresholds import Verdict
 
@@ -64,6 +65,7 @@ class Run:
             self._sleep,
         )
         self.plan = plan if resumed is None else plan.without(resumed.durable)
+        self.tracer: Tracer | None = None  # to be set before `begin`
         self.rows_in_database: dict[str, int] = {}
         self._resumed = resumed
         self._origin = origin
@@ -174,6 +176,7 @@ class Run:
             on_result=plan.on_result,
             on_failure=self._failures.note,
             stop=self.stop,
+            tracer=self.tracer,
         )
 
     def _open_persistence(self) -> Persistence | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from instrumentation.errors import Cancelled, StepError
 from instrumentation.execution import Exec, Outcome, Result, RunContext
@@ -13,6 +13,7 @@ from workermanager.retrying import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from instrumentation.errors import WorkerManagerError
     from instrumentation.steps import Step, StepFunction
@@ -20,9 +21,29 @@ if TYPE_CHECKING:
     from workermanager.handoff import Handoff
     from workermanager.telemetry import Phases, Recorder, StepFigures
 
-__all__ = ["Job", "Landing", "Runner"]
+__all__ = ["Job", "Landing", "Runner", "Trace", "Tracer"]
 
 _AIM_NS: Final = 1_000_000  # take at most about as many execs at once as run in this time
+
+
+class Trace(Protocol):
+    """Follows one exec."""
+
+    def step(self, path: str) -> AbstractContextManager[None]:
+        """Follow a step, while it runs."""
+        ...
+
+    def end(self, error: BaseException | None, ended_ns: int) -> None:
+        """The exec's chain has ended."""
+        ...
+
+
+class Tracer(Protocol):
+    """Chooses the execs that are followed."""
+
+    def begin(self, ctx: Exec, due_ns: int, started_ns: int) -> Trace | None:
+        """Follow an exec; None for most, for which this must cost next to nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,7 @@ class Job:
     on_result: Callable[[Result], None] | None
     on_failure: Callable[[Recorder, Exec, WorkerManagerError], None]
     stop: Callable[[], None]
+    tracer: Tracer | None = None
 
     def result(
         self, landing: Landing, outcome: Outcome, error: Exception | None, ended: int
@@ -86,6 +108,9 @@ class _Bound(NamedTuple):
     figures: StepFigures
 
 
+_HotLink: TypeAlias = "tuple[StepFunction, str, Callable[[int], None], _Bound]"
+
+
 class Runner:
     """Runs execs on one thread, one at a time, and records what came of each.
 
@@ -104,6 +129,8 @@ class Runner:
         self._place = job.arrivals.place
         self._late_ns = job.late_ns
         self._phases = phases
+        self._tracer = job.tracer
+        self._trace: Trace | None = None
         self._template: dict[str, Any] = {}
         self._template_tick = -1
         self._record_into(phases.of(0))
@@ -152,7 +179,10 @@ class Runner:
         ctx = self.current = Exec(self._context, n, tick, place)
         self._record_lag(started - due)
         try:
-            ended = self._walk(ctx, params, started)
+            if self._tracer is None:
+                ended = self._walk(ctx, params, started, self._hot)
+            else:
+                ended = self._walk_traced(self._tracer, ctx, params, due, started)
         except StepError as error:
             self._fail(Landing(ctx, params, due, started), error)
         except Exception:
@@ -166,14 +196,32 @@ class Runner:
             self._succeed(ctx, params, due, started, ended)
         self.current = None
 
-    def _walk(self, ctx: Exec, params: TaskParams, begun: int) -> int:
+    def _walk_traced(
+        self, tracer: Tracer, ctx: Exec, params: TaskParams, due: int, begun: int
+    ) -> int:
+        """Run every link of an exec that may be one of those that are followed."""
+        trace = self._trace = tracer.begin(ctx, due, begun)
+        if trace is None:
+            return self._walk(ctx, params, begun, self._hot)
+        hot = [
+            (_follow(trace, fn, path), path, record, link) for fn, path, record, link in self._hot
+        ]
+        try:
+            ended = self._walk(ctx, params, begun, hot)
+        except BaseException as error:
+            trace.end(None if isinstance(error, Cancelled) else error, self._now())
+            raise
+        trace.end(None, ended)
+        return ended
+
+    def _walk(self, ctx: Exec, params: TaskParams, begun: int, hot: list[_HotLink]) -> int:
         """Run every link; give the moment the last one ended.
 
         Whatever happens in here is paid by every step, so a step's end is read from the clock
         once and serves as the next one's beginning: 0.1 µs of ours counts as the step's.
         """
         now, context = self._now, self._context
-        for fn, path, record, link in self._hot:
+        for fn, path, record, link in hot:
             if context.cancelled:
                 raise Cancelled
             ctx.path = path
@@ -203,9 +251,10 @@ class Runner:
                 place = len(self._links) + ctx.grown
                 ctx.path = f"{self._job.root}/{place}/{step.name}"
                 link = self._bind(Link(step.fn, step.name, ctx.path, step.retry))
+                fn = link.fn if self._trace is None else _follow(self._trace, link.fn, ctx.path)
                 begun = self._job.now()
                 try:
-                    returned = link.fn(ctx, params)
+                    returned = fn(ctx, params)
                 except Exception:
                     link.record(self._job.now() - begun)
                     raise
@@ -257,6 +306,14 @@ class Runner:
 def _failure(link: _Bound, ctx: Exec, error: Exception) -> StepError:
     link.figures.failed += 1
     return StepError(link.path, ctx.attempt, error, link.name)
+
+
+def _follow(trace: Trace, fn: StepFunction, path: str) -> StepFunction:
+    def follow_step(ctx: Exec, params: TaskParams, /) -> Any:
+        with trace.step(path):
+            return fn(ctx, params)
+
+    return follow_step
 
 
 def _recorded_already(_nanoseconds: int) -> None:
