@@ -1,0 +1,1 @@
+"""A run's figures for other programs: files, scrapes, pushes. The run knows none of them."""
