@@ -46,7 +46,7 @@ def scrape(url, accept="text/plain"):
         return response.headers["Content-Type"], response.read().decode()
 
 
-def families_of(text, is_openmetrics=False):
+def families_of(text, *, is_openmetrics=False):
     parse = openmetrics_parser if is_openmetrics else parser
     return {family.name: family for family in parse.text_string_to_metric_families(text)}
 
@@ -181,7 +181,9 @@ def test_a_label_may_hold_any_text(endpoint, finished, accept):
     figures.steps = {name: StepFigures(failed=3)}
     figures.errors = [ErrorFigures(name, "E", 2, "why")]
     endpoint.attach(lambda: figures, {"name": name})
-    samples = samples_of(families_of(scrape(endpoint.url, accept)[1], accept == OPENMETRICS))
+    samples = samples_of(
+        families_of(scrape(endpoint.url, accept)[1], is_openmetrics=accept == OPENMETRICS)
+    )
     assert value(samples, "step_failed_total", step=name) == 3
     assert value(samples, "errors_total", step=name, type="E") == 2
     assert value(samples, "run_info", name=name) == 1
@@ -276,7 +278,9 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 def test_many_may_scrape_at_once(endpoint, finished):
     endpoint.attach(finished.figures, {})
     texts = []
-    threads = [threading.Thread(target=lambda: texts.append(scrape(endpoint.url))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: texts.append(scrape(endpoint.url))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -190,7 +190,7 @@ class DogStatsD:
             self._is_told = True
             reason = error.strerror or str(error)
             logger.warning(
-                "{}: {} does not take what it is sent ({}); the run goes on, and so do attempts",
+                "{}: {} does not take what it is sent ({}); it is tried again",
                 *(_FLAG, self.receiver, reason),
             )
 

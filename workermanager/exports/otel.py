@@ -105,11 +105,14 @@ def endpoint_of(signal: str, env: Mapping[str, str] = os.environ) -> str:
         InvalidConfig: the environment names something that is no HTTP URL.
     """
     variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
-    url = env.get(variable, "").strip()
-    if not url:
-        variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
-        base = env.get(variable, "").strip() or "http://localhost:4318"
-        url = f"{base.removesuffix('/')}/v1/{signal}"
+    if url := env.get(variable, "").strip():
+        return _check_url(url, variable)
+    variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    base = _check_url(env.get(variable, "").strip() or "http://localhost:4318", variable)
+    return f"{base.removesuffix('/')}/v1/{signal}"
+
+
+def _check_url(url: str, variable: str) -> str:
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname)
