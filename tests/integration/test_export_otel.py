@@ -265,6 +265,15 @@ def test_a_collector_that_never_answers_is_not_waited_for(monkeypatch, warnings)
     assert "no answer in 0.1 s" in warnings[0]
 
 
+def test_the_wait_for_another_attempt_ends_with_the_run(monkeypatch, dead, warnings):
+    monkeypatch.setattr(otel, "LAST_EXPORT_S", 0.1)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TIMEOUT")  # 10 s: it would try again for long
+    with OtelMetrics() as metrics:
+        metrics.attach(finished(1).figures, LABELS)
+    assert "otel-metrics" not in {thread.name for thread in threading.enumerate()}
+    assert len(warnings) == 1
+
+
 def test_one_that_was_never_attached_closes():
     OtelMetrics().close()
 
@@ -275,11 +284,24 @@ def test_one_that_was_never_attached_closes():
 def test_the_sdk_says_nothing_on_the_terminal_and_is_as_it_was_afterwards(capfd):
     sdk = logging.getLogger("opentelemetry")
     before = (sdk.propagate, list(sdk.handlers))
-    with SdkLog() as log:
+    with SdkLog("exporter") as log:
         logging.getLogger("opentelemetry.exporter.x").error("no %s here", "a://b:hunter2@c")
+        logging.getLogger("opentelemetry.sdk").error("something else")
     assert log.latest == "no a://b:***@c here"
     assert capfd.readouterr() == ("", "")
     assert (sdk.propagate, list(sdk.handlers)) == before
+
+
+def test_the_sdk_is_as_it_was_in_whatever_order_its_words_are_taken():
+    sdk = logging.getLogger("opentelemetry")
+    first, second = SdkLog("a"), SdkLog("b")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert not sdk.propagate
+    second.__exit__()
+    assert sdk.propagate
+    assert sdk.handlers == []
 
 
 # What the environment says

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from opentelemetry.util._once import Once
 
-from instrumentation.errors import Cancelled
+from instrumentation.errors import Cancelled, InvalidConfig
 from tests.kit.collecting import Collector, attributes_of
 from workermanager import Worker
 from workermanager.exports import tracing
@@ -281,6 +281,24 @@ def test_a_dead_collector_is_told_of_once_and_the_steps_run(monkeypatch, warning
         f"--otel: spans do not arrive at http://127.0.0.1:{port}/v1/traces ("
     )
     assert "opentelemetry" not in "".join(capfd.readouterr()).lower()
+
+
+def test_the_wait_for_another_attempt_ends_with_the_run(monkeypatch, warnings):
+    monkeypatch.setattr(tracing, "LAST_EXPORT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    before = set(threading.enumerate())
+    with Tracer(1.0, {}) as tracer:
+        trace_one(tracer, idle)
+    assert set(threading.enumerate()) <= before
+    assert len(warnings) == 1
+
+
+def test_limits_that_cannot_work_are_refused(monkeypatch):
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
+    with pytest.raises(InvalidConfig, match="max_queue_size must be a positive integer"):
+        Tracer(1.0, {})
 
 
 def test_a_collector_that_never_answers_is_not_waited_for(monkeypatch, warnings):

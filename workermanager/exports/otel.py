@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from loguru import logger
@@ -148,30 +148,38 @@ class SdkLog(logging.Handler):
     """Takes what the SDK says while it is entered: into our log, as debugging.
 
     The SDK repeats itself with every export, and would do so on the terminal. ``latest`` is the
-    last warning, as a reason for what is told once.
+    last warning of the loggers that have ``part`` in their name, a reason for what is told once.
+    Several may be entered at once, and left in any order.
     """
 
-    def __init__(self) -> None:
+    _logger: ClassVar = logging.getLogger("opentelemetry")
+    _did_propagate: ClassVar = True
+
+    def __init__(self, part: str) -> None:
         super().__init__()
         self.latest = ""
-        self._logger = logging.getLogger("opentelemetry")
-        self._did_propagate = True
+        self._part = part
 
     def __enter__(self) -> Self:
-        self._did_propagate = self._logger.propagate
-        self._logger.propagate = False
+        if not self._is_entered():
+            SdkLog._did_propagate = self._logger.propagate
+            self._logger.propagate = False
         self._logger.addHandler(self)
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._logger.removeHandler(self)
-        self._logger.propagate = self._did_propagate
+        if not self._is_entered():
+            self._logger.propagate = self._did_propagate
 
     def emit(self, record: logging.LogRecord) -> None:
         text = one_line(record.getMessage())
-        if record.levelno >= logging.WARNING:
+        if record.levelno >= logging.WARNING and self._part in record.name:
             self.latest = text
         logger.debug("opentelemetry: {}", text)
+
+    def _is_entered(self) -> bool:
+        return any(isinstance(handler, SdkLog) for handler in self._logger.handlers)
 
 
 # Metrics
@@ -204,7 +212,7 @@ class OtelMetrics:
             raise InvalidConfig(
                 "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: only cumulative is here"
             )
-        self._log = SdkLog()
+        self._log = SdkLog("metric_exporter")
         self._exporter = OTLPMetricExporter(endpoint=self._endpoint)
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None

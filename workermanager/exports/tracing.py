@@ -111,7 +111,7 @@ class Tracer:
     execs are sampled.
 
     Raises:
-        InvalidConfig: the environment names no URL.
+        InvalidConfig: the environment names no URL, or limits that cannot work.
     """
 
     def __init__(self, ratio: float, tags: Mapping[str, str], *, is_global: bool = False) -> None:
@@ -119,15 +119,19 @@ class Tracer:
         self._bound = round(ratio * _HASHES) - _HASHES // 2
         self._salts = _Salts()
         self._tags = {f"workermanager.run.{key}": text for key, text in tags.items()}
-        self._log = SdkLog().__enter__()
+        self._log = SdkLog("trace_exporter")
         self._exporter = _Exporter(OTLPSpanExporter(endpoint=endpoint), endpoint, self._log)
-        self._provider = TracerProvider(
-            sampler=ParentBased(_Roots(ALWAYS_ON if ratio == 1 else ALWAYS_OFF)),
-            resource=make_resource(tags),
-            shutdown_on_exit=False,
-            id_generator=_Ids(),
-        )
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        try:
+            self._provider = TracerProvider(
+                sampler=ParentBased(_Roots(ALWAYS_ON if ratio == 1 else ALWAYS_OFF)),
+                resource=make_resource(tags),
+                shutdown_on_exit=False,
+                id_generator=_Ids(),
+            )
+            self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        except ValueError as error:  # of OTEL_BSP_… or OTEL_SPAN_…_LIMIT
+            raise InvalidConfig(f"--otel: the environment's limits of spans: {error}") from None
+        self._log.__enter__()
         if is_global and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("workermanager")
