@@ -255,6 +255,15 @@ def test_a_single_refused_datagram_is_noticed_at_once():
         assert statsd.lost == 1
 
 
+def test_every_refused_datagram_is_counted():
+    figures = empty_figures(errors=[ErrorFigures(f"step {n}", "E", 1, "") for n in range(200)])
+    datagrams = list(pack(lines(None, figures, ""), 1_432))
+    assert len(datagrams) > 3
+    with DogStatsD(f"127.0.0.1:{closed_port()}", env={}) as statsd:
+        statsd(figures)
+        assert statsd.lost == len(datagrams)
+
+
 def test_a_receiver_that_comes_late_gets_what_happens_from_then_on():
     first, second = empty_figures(rows={"users": 1}), empty_figures(rows={"users": 5})
     port = closed_port()

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from sqlalchemy import Column, Integer, MetaData, Table
 
 from workermanager import Instrumentation, InvalidConfig, Retry, Step, Worker
+from workermanager.exports import prometheus
 from workermanager.exports.buckets import BOUNDS_S
 from workermanager.exports.prometheus import PrometheusEndpoint
 from workermanager.telemetry import ErrorFigures, StepFigures
@@ -248,7 +249,8 @@ def test_one_that_was_never_attached_closes():
     PrometheusEndpoint().close()
 
 
-def test_a_client_that_says_nothing_keeps_neither_others_nor_the_end_waiting(finished):
+def test_a_client_that_says_nothing_keeps_neither_others_nor_the_end_waiting(finished, monkeypatch):
+    monkeypatch.setattr(prometheus._Handler, "timeout", None)  # or patience would end it too
     with PrometheusEndpoint() as endpoint:
         endpoint.attach(finished.figures, {})
         port = int(endpoint.url.rpartition(":")[2].partition("/")[0])

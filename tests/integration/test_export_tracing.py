@@ -285,6 +285,7 @@ def test_a_dead_collector_is_told_of_once_and_the_steps_run(monkeypatch, warning
 
 def test_the_wait_for_another_attempt_ends_with_the_run(monkeypatch, warnings):
     monkeypatch.setattr(tracing, "LAST_EXPORT_S", 0.1)
+    monkeypatch.setattr(tracing, "_CLOSE_S", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")

@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from instrumentation.errors import InvalidConfig
@@ -56,6 +56,7 @@ def test_what_is_no_receiver_is_refused_before_the_run(text, env, complaint):
 
 
 @given(st.integers(1, 10**12))
+@example(10**9)
 def test_a_rate_gives_back_exactly_its_count(count):
     rate = sample_rate(count)
     assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", rate)
