@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -35,7 +36,9 @@ _PERCENTILES: Final = (
     ("p99.9", "p999_ms"),
     ("max", "max_ms"),
 )
-_UNMEASURED: Final = "–"
+_UNMEASURED: Final = "-"
+_ONE_UNIT: Final = re.compile(r"([\d.]+)(ns|µs|ms|s)")
+_MOST_ON_A_PAGE: Final = 12  # rows that are not torn apart where the report is printed
 
 
 class _Cell(NamedTuple):
@@ -93,17 +96,14 @@ def figures(report: Report) -> str:
 
 def _figure(name: str, value: str, unit: str = "", alarm: str = "") -> str:
     small = f"<small>{escape(unit)}</small>" if unit else ""
-    return (
-        f'<div class="{alarm}"><dt>{escape(name)}</dt><dd>{escape(value)}{small}</dd></div>'
-    )
+    return f'<div class="{alarm}"><dt>{escape(name)}</dt><dd>{escape(value)}{small}</dd></div>'
 
 
 def _value_and_unit(durations: Durations) -> tuple[str, str]:
     if not durations.count:
         return _UNMEASURED, ""
-    text = _time(durations.p99_ms)
-    number = text.rstrip("nµmsh")
-    return number, text.removeprefix(number)
+    number, _, unit = _time(durations.p99_ms).partition(" ")
+    return number, unit
 
 
 def accounting(report: Report) -> str:
@@ -117,23 +117,29 @@ def accounting(report: Report) -> str:
         ]
         due = report.warmup.get("due", 0)
         lines.append(f"warm-up, in no other figure: {due:,} due = {' + '.join(parts)}")
-    return "".join(f'<p class="accounting">{escape(line)}</p>' for line in lines)
+    return f'<div class="accounting">{"".join(f"<p>{escape(line)}</p>" for line in lines)}</div>'
 
 
 def thresholds(verdicts: Sequence[Verdict]) -> str:
     """What the run had to keep to."""
     body = [
         (
+            _state(verdict),
             _Cell(verdict.expression, "expression"),
             _Cell(_measured(verdict)),
             _Cell(_where(verdict), "n zero"),
-            _state(verdict),
         )
         for verdict in verdicts
     ]
     failed = sum(not verdict.passed for verdict in verdicts)
     note = f"{failed} of {len(verdicts)} crossed" if failed else "all hold"
-    return _card("Thresholds", note, _table(("", "value", "", ""), body)) if verdicts else ""
+    return (
+        _card(
+            "Thresholds", note, _table(("state", "threshold", "value", "when"), body, style="close")
+        )
+        if verdicts
+        else ""
+    )
 
 
 def _measured(verdict: Verdict) -> str:
@@ -154,7 +160,7 @@ def _state(verdict: Verdict) -> str:
         pill = _pill("not measured", "")
     else:
         pill = _pill("holds", "passed")
-    return f'<td class="n">{pill}</td>'
+    return f"<td>{pill}</td>"
 
 
 def times(report: Report) -> str:
@@ -184,7 +190,9 @@ def times(report: Report) -> str:
         for name, step in report.steps.items()
     ]
     columns = ("", *(name for name, _ in _PERCENTILES), "ok", "failed", "retried")
-    return _card("Times", "of execs, and of every attempt of each step", _table(columns, body), long=True)
+    return _card(
+        "Times", "of execs, and of every attempt of each step", _table(columns, body), len(body)
+    )
 
 
 def _percentiles(durations: Durations) -> list[_Cell]:
@@ -207,7 +215,7 @@ def errors(report: Report) -> str:
     if not body:
         return ""
     table = _table(("step", "error", "count", "first one"), body, left=("error", "first one"))
-    return _card("Errors", "by kind, with the first of each", table, long=True)
+    return _card("Errors", "by kind, with the first of each", table, len(body))
 
 
 def rows(report: Report) -> str:
@@ -216,7 +224,11 @@ def rows(report: Report) -> str:
     found = database.found if database else {}
     names = {**dict.fromkeys(found, 0), **report.rows}
     body = [
-        (_Cell(name, "name"), _Cell(f"{count:,}"), _Cell(f"{found[name]:,} found" if name in found else ""))
+        (
+            _Cell(name, "name"),
+            _Cell(f"{count:,}"),
+            _Cell(f"{found[name]:,} found" if name in found else ""),
+        )
         for name, count in names.items()
     ]
     done = []
@@ -241,26 +253,28 @@ def facts(environment: Mapping[str, str]) -> str:
 
 def _list(title: str, values: Mapping[str, Any]) -> str:
     items = [
-        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_in_words(value))}</dd>"
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_in_words(value, name))}</dd>"
         for name, value in values.items()
         if value not in (None, "", [], {}, ())
     ]
     return _card(title, "", f'<dl class="list">{"".join(items)}</dl>') if items else ""
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: Any, name: str = "") -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} = {_in_words(one)}" for name, one in value.items())
+        return ", ".join(f"{key} = {_in_words(one, key)}" for key, one in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_in_words, value))
+    if isinstance(value, int) and not isinstance(value, bool) and name != "seed":
+        return f"{value:,}"
     return str(value)
 
 
 # Pieces
 
 
-def _card(title: str, note: str, content: str, *, long: bool = False) -> str:
-    style = "card long" if long else "card"
+def _card(title: str, note: str, content: str, rows: int = 0) -> str:
+    style = "card long" if rows > _MOST_ON_A_PAGE else "card"
     return (
         f'<section class="{style}"><header><h2>{escape(title)}</h2><p>{escape(note)}</p></header>'
         f"{content}</section>"
@@ -268,7 +282,10 @@ def _card(title: str, note: str, content: str, *, long: bool = False) -> str:
 
 
 def _table(
-    columns: Sequence[str], body: Iterable[Iterable[object]], left: Sequence[str] = ()
+    columns: Sequence[str],
+    body: Iterable[Iterable[object]],
+    left: Sequence[str] = (),
+    style: str = "",
 ) -> str:
     heads = [
         f'<th class="{"" if number == 0 or name in left else "n"}">{escape(name)}</th>'
@@ -276,7 +293,7 @@ def _table(
     ]
     first = f"<thead><tr>{''.join(heads)}</tr></thead>" if any(columns) else ""
     lines = "".join(f"<tr>{''.join(map(str, cells))}</tr>" for cells in body)
-    return f'<div class="scroll"><table>{first}<tbody>{lines}</tbody></table></div>'
+    return f'<div class="scroll"><table class="{style}">{first}<tbody>{lines}</tbody></table></div>'
 
 
 def _pill(text: str, style: str) -> str:
@@ -288,8 +305,11 @@ def _count(count: int, alarm: str = "") -> _Cell:
 
 
 def _time(milliseconds: float) -> str:
-    return format_duration(round(milliseconds * 1e6))
+    """A time as `format_duration` has it, and room before its unit."""
+    text = format_duration(round(milliseconds * 1e6))
+    parts = _ONE_UNIT.fullmatch(text)
+    return f"{parts[1]} {parts[2]}" if parts else text
 
 
 def _seconds(seconds: float) -> str:
-    return format_duration(round(seconds * 1e9))
+    return _time(seconds * 1e3)

@@ -29,14 +29,14 @@ class Planned(Protocol):
     """What a page shows of a plan."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - see Plan
+    def name(self) -> str: ...
     @property
-    def threads(self) -> int: ...  # noqa: D102
+    def threads(self) -> int: ...
     @property
-    def arrivals(self) -> Arrivals: ...  # noqa: D102
+    def arrivals(self) -> Arrivals: ...
     @property
-    def tags(self) -> Mapping[str, str]: ...  # noqa: D102
-    def describe(self) -> dict[str, Any]: ...  # noqa: D102
+    def tags(self) -> Mapping[str, str]: ...
+    def describe(self) -> dict[str, Any]: ...
 
 
 class Watched(Protocol):
@@ -46,14 +46,14 @@ class Watched(Protocol):
     is_stopping: bool
 
     @property
-    def id(self) -> str: ...  # noqa: D102 - see Run
+    def id(self) -> str: ...
     @property
-    def plan(self) -> Planned: ...  # noqa: D102
+    def plan(self) -> Planned: ...
     @property
-    def is_warming_up(self) -> bool: ...  # noqa: D102
-    def figures(self) -> Figures: ...  # noqa: D102
-    def verdicts(self) -> list[Verdict]: ...  # noqa: D102
-    def stop(self, *, now: bool = False) -> None: ...  # noqa: D102
+    def is_warming_up(self) -> bool: ...
+    def figures(self) -> Figures: ...
+    def verdicts(self) -> list[Verdict]: ...
+    def stop(self, *, now: bool = False) -> None: ...
 
 
 def plan_view(run: Watched) -> dict[str, Any]:

@@ -12,7 +12,7 @@ const Charts = (() => {
   const AMBER = "#e8a13a";
   const VIOLET = "#8f6ae0";
   const GREY = "#8792a2";
-  const BLUES = ["#a8c7f5", "#5b96ee", "#2a62c9"];
+  const BLUES = ["#9dc0f5", "#5b93ee", "#2f67d3"];
   const TEAL = "#1a9e96";
   const OF_STEPS = [
     "#3b7fe6", "#e8863a", "#22a06b", "#b65fd0", "#d9a514",
@@ -21,8 +21,8 @@ const Charts = (() => {
   const MOST_STEPS = OF_STEPS.length;
   const FEW_POINTS = 40; // up to so many are marked by a dot as well
   const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
-  const HOUR = 3_600_000;
-  const DAY = 24 * HOUR;
+  const HOUR_S = 3_600;
+  const DAY_S = 24 * HOUR_S;
   const P50 = 0;
   const P95 = 1;
   const P99 = 2;
@@ -30,6 +30,10 @@ const Charts = (() => {
   // Plotly reads a little HTML in texts; a name is to be read as it is.
   const plain = (text) =>
     text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+  // Elapsed time as Plotly's dates, from their beginning, because it labels those well. As text:
+  // it takes small numbers for years.
+  const moment = (seconds) => new Date(seconds * 1000).toISOString().slice(0, -1);
 
   const perSecond = (name) => (point) => (point.seconds > 0 ? point[name] / point.seconds : null);
   const percentile = (figure, index) => (point) => (point[figure] ? point[figure][index] : null);
@@ -46,7 +50,7 @@ const Charts = (() => {
       ["interrupted", GREY],
     ]
       .filter(([name]) => points.some((point) => point[name] > 0))
-      .map(([name, color]) => area(name, color, perSecond(name))),
+      .map(([name, color]) => ({ ...area(name, color, perSecond(name)), isTrouble: true })),
     line("planned", "var", perSecond("due"), { dash: "dot", isPlan: true }),
   ];
 
@@ -63,16 +67,21 @@ const Charts = (() => {
     line("service p50", TEAL, percentile("service", P50), { dash: "dot" }),
   ];
 
-  const steps = (points) => {
+  const slowestOf = (points) => {
     const slowest = new Map();
     for (const point of points) {
       for (const [name, p95] of Object.entries(point.steps)) {
         slowest.set(name, Math.max(slowest.get(name) ?? 0, p95 ?? 0));
       }
     }
+    return slowest;
+  };
+
+  const steps = (points) => {
+    const slowest = slowestOf(points);
     const names = [...slowest.keys()];
     const shown = new Set(
-      [...names].sort((a, b) => slowest.get(b) - slowest.get(a)).slice(0, MOST_STEPS),
+      names.toSorted((a, b) => slowest.get(b) - slowest.get(a)).slice(0, MOST_STEPS),
     );
     return names
       .filter((name) => shown.has(name))
@@ -83,9 +92,9 @@ const Charts = (() => {
 
   const KINDS = {
     throughput: { lines: throughput, unit: "/s" },
-    response: { lines: response, unit: " ms", hasLog: true },
-    waits: { lines: waits, unit: " ms", hasLog: true },
-    steps: { lines: steps, unit: " ms", hasLog: true },
+    response: { lines: response, unit: " ms" },
+    waits: { lines: waits, unit: " ms" },
+    steps: { lines: steps, unit: " ms", count: (points) => slowestOf(points).size },
   };
 
   const isLonely = (values) =>
@@ -94,23 +103,36 @@ const Charts = (() => {
         value !== null && (values[index - 1] ?? null) === null && (values[index + 1] ?? null) === null,
     );
 
-  const traceOf = (one, points, unit) => {
+  // What is drawn as steps begins where its first window did.
+  const traceOf = (one, points, x, unit) => {
+    const isStepped = one.isArea || one.isPlan;
     const y = points.map(one.of);
     const isDotted = points.length <= FEW_POINTS || isLonely(y);
     const color = one.isPlan ? GREY : one.color;
     const trace = {
       type: "scatter",
-      mode: isDotted && !one.isArea && !one.isPlan ? "lines+markers" : "lines",
+      mode: isDotted && !isStepped ? "lines+markers" : "lines",
       name: plain(one.name),
-      x: points.map((point) => point.at * 1000),
-      y,
-      line: { color, width: one.isArea ? 1 : 1.75, dash: one.dash ?? "solid" },
+      x: isStepped ? [moment(points[0].at - points[0].seconds), ...x] : x,
+      y: isStepped ? [y[0], ...y] : y,
+      line: { color, width: 1.75, dash: one.dash ?? "solid" },
       marker: { color, size: 3.5 },
       hovertemplate: `%{y:,.3~r}${unit}`,
     };
     if (one.isArea) {
       trace.stackgroup = "outcomes";
       trace.fillcolor = color + "66";
+      trace.line = { color, width: 1, shape: "vh" };
+    }
+    if (one.isTrouble) {
+      // Rare ones are thinner than a pixel, and a line along all the rest would look like many.
+      trace.mode = "lines+markers";
+      trace.fillcolor = color + "cc";
+      trace.line = { color, width: 0, shape: "vh" };
+      trace.marker = { color, size: [0, ...y.map((value) => (value ? 5 : 0))], opacity: 1, line: { width: 0 } };
+    }
+    if (one.isPlan) {
+      trace.line.shape = "vh";
     }
     return trace;
   };
@@ -139,6 +161,7 @@ const Charts = (() => {
       showline: false,
       nticks: 6,
       tickfont: { size: 11.5 },
+      ticklabelstandoff: 4,
       exponentformat: "none",
       separatethousands: true,
     };
@@ -158,26 +181,24 @@ const Charts = (() => {
     return { ...axis, type: "linear", rangemode: "tozero" };
   };
 
-  // Elapsed time as Plotly's dates, from their beginning, because it labels those well.
   const xAxis = (points, zoom) => {
-    const end = Math.max(1000, points.at(-1).at * 1000);
-    const clock = end < HOUR ? "%-M:%S" : "%-H:%M:%S";
+    const end = Math.max(1, points.at(-1).at);
+    const clock = end < HOUR_S ? "%-M:%S" : "%-H:%M:%S";
     return {
       type: "date",
-      range: zoom ?? [0, end],
+      range: zoom ?? [moment(0), moment(end)],
       nticks: 8,
       showgrid: false,
       showline: false,
       zeroline: false,
       tickfont: { size: 11.5 },
-      ticks: "outside",
-      ticklen: 4,
-      tickcolor: "rgba(128,128,128,.35)",
-      hoverformat: end < DAY ? clock : `day %-j, ${clock}`,
+      ticks: "",
+      ticklabelstandoff: 5,
+      hoverformat: end < DAY_S ? clock : `day %-j, ${clock}`,
       tickformatstops: [
         { dtickrange: [null, 999], value: "%-M:%S.%1f" },
-        { dtickrange: [1000, DAY - 1], value: clock },
-        { dtickrange: [DAY, null], value: "day %-j" },
+        { dtickrange: [1000, DAY_S * 1000 - 1], value: clock },
+        { dtickrange: [DAY_S * 1000, null], value: "day %-j" },
       ],
     };
   };
@@ -193,15 +214,16 @@ const Charts = (() => {
           layer: "below",
           xref: "x",
           yref: "paper",
-          x0: from,
-          x1: point.at * 1000,
+          x0: moment(from),
+          x1: moment(point.at),
           y0: 0,
           y1: 1,
           line: { width: 0 },
-          opacity: 0.12,
+          fillcolor: GREY,
+          opacity: 0.14,
         });
       }
-      from = point.warmup && !isLast ? from : point.at * 1000;
+      from = point.warmup && !isLast ? from : point.at;
     });
     return shapes;
   };
@@ -266,10 +288,11 @@ const Charts = (() => {
 
     draw(points, zoom) {
       const lines = this.kind.lines(points);
-      this.writeKeys(lines);
+      this.writeKeys(lines, this.kind.count?.(points) - lines.length);
+      const x = points.map((point) => moment(point.at));
       const traces = lines
         .filter((one) => !this.hidden.has(one.name))
-        .map((one) => traceOf(one, points, this.kind.unit));
+        .map((one) => traceOf(one, points, x, this.kind.unit));
       const shapes = warmups(points);
       const width = this.plot.clientWidth;
       const height = this.plot.clientHeight;
@@ -277,7 +300,7 @@ const Charts = (() => {
         width,
         height,
         autosize: false,
-        margin: { l: 62, r: 10, t: 10, b: 26 },
+        margin: { l: 66, r: 10, t: 10, b: 26 },
         showlegend: false,
         hovermode: "x unified",
         dragmode: "zoom",
@@ -311,8 +334,8 @@ const Charts = (() => {
       this.plot.on("plotly_doubleclick", () => this.onZoom(null));
     }
 
-    writeKeys(lines) {
-      const names = JSON.stringify(lines.map((one) => one.name));
+    writeKeys(lines, faster) {
+      const names = JSON.stringify([lines.map((one) => one.name), faster]);
       if (names === this.shown) {
         return;
       }
@@ -337,6 +360,7 @@ const Charts = (() => {
           });
           return key;
         }),
+        ...(faster > 0 ? [`and ${faster} that are faster`] : []),
       );
     }
   }

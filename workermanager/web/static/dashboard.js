@@ -24,7 +24,7 @@
 
   const duration = (ms) => {
     if (ms === null || ms === undefined) {
-      return ["–", ""];
+      return ["-", ""];
     }
     if (ms > 0 && ms < 1) {
       return [some.format(ms * 1000), "µs"];
@@ -62,7 +62,7 @@
   // What is shown
 
   const showPlan = () => {
-    document.title = `${plan.name} – workermanager`;
+    document.title = `${plan.name}, workermanager`;
     byId("name").textContent = plan.name;
     const facts = [["run", plan.id], ["seed", plan.described.seed], ["threads", plan.threads]];
     byId("facts").replaceChildren(
@@ -71,29 +71,34 @@
         element("span", "tag", `${name}: ${value}`),
       ),
     );
-    const list = Object.entries(plan.described).filter(
-      ([, value]) => value !== null && Object.keys(Object(value)).length + String(value).length > 0,
-    );
+    const list = Object.entries(plan.described)
+      .map(([name, value]) => [name, inWords(value, name)])
+      .filter(([, words]) => words !== "");
     byId("plan")
       .querySelector("dl")
       .replaceChildren(
-        ...list.flatMap(([name, value]) => [
+        ...list.flatMap(([name, words]) => [
           element("dt", "", name.replaceAll("_", " ")),
-          element("dd", "", inWords(value)),
+          element("dd", "", words),
         ]),
       );
   };
 
-  const inWords = (value) => {
-    if (Array.isArray(value)) {
-      return value.map(inWords).join(", ");
+  const inWords = (value, name = "") => {
+    if (value === null) {
+      return "";
     }
-    if (value && typeof value === "object") {
-      return Object.entries(value)
-        .map(([name, one]) => `${name} = ${inWords(one)}`)
-        .join(", ");
+    if (typeof value === "number" && name !== "seed") {
+      return value.toLocaleString("en");
     }
-    return typeof value === "number" && !Number.isSafeInteger(value) ? String(value) : `${value}`;
+    if (typeof value !== "object") {
+      return String(value);
+    }
+    return Array.isArray(value)
+      ? value.map((one) => inWords(one)).join(", ")
+      : Object.entries(value)
+          .map(([key, one]) => `${key} = ${inWords(one, key)}`)
+          .join(", ");
   };
 
   const figure = (name, value, unit = "", alarm = "") => {
@@ -116,7 +121,7 @@
     ];
     if (isOver) {
       figures.push(
-        figure("rate", state.seconds ? some.format((counts.ok + counts.failed) / state.seconds) : "–", "/s"),
+        figure("rate", state.seconds ? some.format((counts.ok + counts.failed) / state.seconds) : "-", "/s"),
         figure("response p99", ...duration(state.response_p99)),
         figure("lag p99", ...duration(state.lag_p99)),
         figure("interrupted", whole.format(counts.interrupted), "", counts.interrupted ? "warn" : ""),
@@ -124,7 +129,7 @@
       );
     } else {
       figures.push(
-        figure("rate now", last ? whole.format(last.rate) : "–", "/s"),
+        figure("rate now", last ? whole.format(last.rate) : "-", "/s"),
         figure("p99 now", ...duration(last?.response?.[2])),
         figure("lag p99 now", ...duration(last?.lag?.[2])),
         figure("running", whole.format(counts.running)),
@@ -180,13 +185,13 @@
     const isKnown = verdict.value !== null;
     const word = verdict.passed ? (isKnown ? "holds" : "not measured") : "crossed";
     const style = verdict.passed ? (isKnown ? "passed" : "") : "failed";
-    const value = isKnown ? `${some.format(verdict.value)} ${verdict.unit}`.trim() : "–";
+    const value = isKnown ? `${some.format(verdict.value)} ${verdict.unit}`.trim() : "-";
     const at = verdict.at_s === null ? "" : `at ${clock(verdict.at_s)}`;
     return [
+      element("td", "", element("span", `pill ${style}`, word)),
       cell(verdict.expression, "expression"),
       cell(value),
-      cell(verdict.aborted ? `${at}, ended the run` : at, "n zero"),
-      element("td", "n", element("span", `pill ${style}`, word)),
+      cell([at, verdict.aborted ? "ended the run" : ""].filter(Boolean).join(", "), "n zero"),
     ];
   };
 
