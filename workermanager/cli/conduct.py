@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
 from workermanager.cli.logs import Logs
+from workermanager.cli.outputs import Exports, open_sinks
 from workermanager.cli.progress import Lines, Silence
-from workermanager.cli.sink import JsonSink
 from workermanager.cli.summary import show
 from workermanager.config import PREFIX, parse_setting
 from workermanager.durations import format_duration
@@ -22,54 +23,79 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from workermanager.cli.outputs import Output
+    from workermanager.cli.sink import Sink
     from workermanager.config import Config
     from workermanager.report import Report
     from workermanager.run import Run
 
-__all__ = ["Output", "conduct"]
+__all__ = ["conduct"]
 
 _IN_MEMORY: Final = ("sqlite://", "sqlite:///:memory:")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Output(NamedTuple):
-    """What the flags say of output: where the JSON report goes, how much is said, and how."""
-
-    json_path: str | None
-    quiet: bool
-    log_level: str | None
-    log_format: str | None
-
-
 def conduct(prepare: Callable[[], Run], output: Output, config: Config) -> int:
     """Run what is prepared, show how it goes, report in every case, and give the exit code."""
-    sink = JsonSink(output.json_path)
+    sinks = open_sinks(output)
     logs = Logs(
         output.log_level or config.log_level or "info",
         output.log_format or config.log_format or "text",
     )
     run = prepare()
-    run.open()
     progress = _choose_progress(quiet=output.quiet)
-    _stop_on_signals(run, says_so=isinstance(progress, Lines))
-    with progress:
-        run.begin()
-        logs.write = progress.write
-        while not run.wait(progress.every_s):
-            with suppress(OSError):  # whoever watched is gone: the run is not
-                progress.show(run)
-            if output.log_level is None:
-                _follow_log_level(run, logs)
-        report = run.finish(read_back=not output.quiet)
-    logs.write = Silence().write
-    is_saved = sink.save(report)
-    if not output.quiet:
-        show(report, run.rows_in_database, on_stderr=output.json_path == "-")
-        _say_what_to_do(run, report)
-        if is_saved and output.json_path not in (None, "-"):
-            click.echo(f"report: {output.json_path}")
+    with Exports(output, run) as exports:
+        run.open()
+        _stop_on_signals(run, says_so=isinstance(progress, Lines))
+        for address in exports.addresses:
+            click.echo(address, err=True)
+        with progress:
+            logs.write = progress.write
+            exports.attach()
+            run.begin()
+            _watch(run, progress, None if output.log_level else logs)
+            report = run.finish(read_back=not output.quiet)
+        logs.write = Silence().write
+        exports.end(report)
+        # Now, because what is exported last may keep us waiting.
+        is_saved = _tell(run, report, sinks, output, keeps=config.history != "off")
     _ignore_signals()
     return _exit_code(run, report, is_saved=is_saved)
+
+
+def _tell(run: Run, report: Report, sinks: list[Sink], output: Output, *, keeps: bool) -> bool:
+    """Save the report, and show it; True if it is wherever it was wanted."""
+    saved = [sink for sink in sinks if sink.save(report)]
+    if keeps and not output.no_history:
+        _keep(report)
+    if not output.quiet:
+        show(report, run.rows_in_database, on_stderr=any(sink.is_stdout for sink in sinks))
+        _say_what_to_do(run, report)
+        for sink in saved:
+            if not sink.is_stdout:
+                click.echo(f"report: {_shortest(sink.path)}")
+    return len(saved) == len(sinks)
+
+
+def _watch(run: Run, progress: Silence, logs: Logs | None) -> None:
+    """Show how a run goes until it has ended; ``logs`` follow the level that ``.env`` sets."""
+    while not run.wait(progress.every_s):
+        with suppress(OSError):  # whoever watched is gone: the run is not
+            progress.show(run)
+        if logs is not None:
+            _follow_log_level(run, logs)
+
+
+def _keep(report: Report) -> None:
+    from workermanager.history import save_quietly  # noqa: PLC0415 - SQLite: after the run
+
+    save_quietly(report, os.environ)
+
+
+def _shortest(path: Path) -> Path:
+    """The path from here, if it is below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _say_what_to_do(run: Run, report: Report) -> None:

@@ -41,6 +41,18 @@ _LOG_FLAGS = (
 )
 
 
+_REPORT_FLAGS = (
+    ("--json", "json_path", "PATH", "Save the JSON report; - prints it (after what steps print)."),
+    ("--html", "html_path", "PATH", "Save the report as one HTML file, with charts."),
+    ("--csv", "csv_path", "PATH", "Save the figures of each second, of the run and its steps."),
+)
+_WATCH_FLAGS = (  # with the value of a flag that is given none
+    ("--dashboard", "dashboard", "[HOST:]PORT", "0", "Serve a live page; 0 is a free port."),
+    ("--prometheus", "prometheus", "[HOST:]PORT", "9464", "Serve metrics for Prometheus."),
+    ("--statsd", "statsd", "HOST:PORT", "", "Send metrics to a DogStatsD; else as DD_… say."),
+)
+
+
 class _Setting(click.ParamType[Any]):
     """A flag whose text is read by the same rule as its environment variable."""
 
@@ -128,14 +140,22 @@ def force_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags of the report, the progress and the log."""
+    """Give a command the flags of `outputs.Output`."""
+    for flag, name, metavar, text in reversed(_REPORT_FLAGS):
+        command = click.option(flag, name, metavar=metavar, help=text)(command)
     command = click.option("--quiet", is_flag=True, help="No progress and no summary.")(command)
     command = click.option(
-        "--json",
-        "json_path",
-        metavar="PATH",
-        help="Save the JSON report; - prints it (after what steps print).",
+        "--no-history", is_flag=True, help="Do not keep the report for `runs` and `report`."
     )(command)
+    command = click.option(
+        "--otel",
+        is_flag=True,
+        help="Export metrics and 1 % of execs as spans over OTLP, as OTEL_… variables say.",
+    )(command)
+    for flag, name, metavar, default, text in reversed(_WATCH_FLAGS):
+        command = click.option(
+            flag, name, metavar=metavar, is_flag=False, flag_value=default, help=text
+        )(command)
     for name, metavar, text in reversed(_LOG_FLAGS):
         command = _option(name, metavar, text)(command)
     return command

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import rich_click as click
 
 from instrumentation.errors import InvalidConfig
+from workermanager.cli.outputs import render_html
+from workermanager.cli.sink import Sink
 from workermanager.cli.summary import show
 from workermanager.report import EXIT_FAILED, EXIT_OK, load_report
 
@@ -52,8 +54,21 @@ class _Percent(click.ParamType[float]):
     metavar="PERCENT",
     help="Exit with 1 if a metric is worse by more than this (5%), and not by chance.",
 )
+@click.option(
+    "--html",
+    "html_path",
+    metavar="PATH",
+    help="Save REPORT as one HTML file, with charts.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report, or what changed, as JSON.")
-def command(first: str, second: str | None, *, tolerance: float | None, as_json: bool) -> int:
+def command(
+    first: str,
+    second: str | None,
+    *,
+    tolerance: float | None,
+    html_path: str | None,
+    as_json: bool,
+) -> int:
     """Show REPORT, or what changed from REPORT, the baseline, to REPORT_B.
 
     A REPORT is a file that `workermanager run --json` saved, or the id of a run in the history, or
@@ -69,12 +84,16 @@ def command(first: str, second: str | None, *, tolerance: float | None, as_json:
     chance; 1 something is, as standard error says; 104 it cannot be told, for want of windows. A
     share of failed, dropped or expired execs may grow by 0.1 percentage points, whatever PERCENT.
     """
+    if second is not None and html_path is not None:
+        raise click.UsageError("--html takes one report")
     if second is not None:
         return _compare(first, second, tolerance, as_json=as_json)
     if tolerance is not None:
         raise click.UsageError("--fail-on-regression needs two reports: the baseline, and another")
     report = _read(first)
-    # Where --html PATH belongs: save_html(report, path) of workermanager.web.document.
+    if html_path is not None:
+        is_saved = Sink("--html", html_path, render_html).save(report)
+        return EXIT_OK if is_saved else EXIT_FAILED
     if as_json:
         click.echo(report.to_json())
     else:

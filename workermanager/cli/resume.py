@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from workermanager.cli.conduct import Output, conduct
+from workermanager.cli.conduct import conduct
 from workermanager.cli.loading import find_target, load
 from workermanager.cli.options import force_option, output_options, plan_options
+from workermanager.cli.outputs import Output
 from workermanager.cli.target import read_params
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ def command(
     assignments: tuple[str, ...],
     *,
     force: bool,
-    json_path: str | None,
-    quiet: bool,
-    log_level: str | None,
-    log_format: str | None,
     **flags: Any,
 ) -> int:
     """Finish the run RUN_ID: run exactly the execs that its database has not as durable.
@@ -46,11 +43,12 @@ def command(
     A run whose seed, plan, steps, params, schema or Faker version differ is refused; --force
     overlooks what does not change which exec is which. Exit codes are those of `run`.
     """
+    output = Output.take_from(flags)
     assignments = read_params(params_file, assignments)
     target = target or find_target(run_id, env_file, flags["database"])
     loaded = load(target, env_file, assignments, flags, resume=run_id)
     return conduct(
         lambda: loaded.worker.prepare(resume=run_id, force=force),
-        Output(json_path, quiet, log_level, log_format),
+        output,
         loaded.config,
     )

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from workermanager.cli.conduct import Output, conduct
+from workermanager.cli.conduct import conduct
 from workermanager.cli.loading import load, origin_of
 from workermanager.cli.options import force_option, output_options, plan_options
+from workermanager.cli.outputs import Output
 from workermanager.cli.target import read_params
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ def command(
     *,
     no_ledger: bool,
     force: bool,
-    json_path: str | None,
-    quiet: bool,
-    log_level: str | None,
-    log_format: str | None,
     **flags: Any,
 ) -> int:
     """Run TARGET: every exec on its tick, then a summary of what came of each.
@@ -52,9 +49,10 @@ def command(
 
     With a database, the run can be finished later, whatever ended it: `workermanager resume`.
 
-    Exit codes: 0 all ok, 1 some exec failed, 2 usage, 104 the target, the configuration or the
-    database will not do, 105 stopped from outside before the end.
+    Exit codes: 0 passed, 1 some exec failed, 2 usage, 99 a threshold was broken, 104 the target,
+    the configuration or the database will not do, 105 stopped from outside before the end.
     """
+    output = Output.take_from(flags)
     assignments = read_params(params_file, assignments)
     if resume is None and force:
         raise click.UsageError("--force goes with --resume")
@@ -69,6 +67,6 @@ def command(
         lambda: loaded.worker.prepare(
             resume=resume, force=force, origin=origin_of(target, assignments)
         ),
-        Output(json_path, quiet, log_level, log_format),
+        output,
         loaded.config,
     )

@@ -1,4 +1,4 @@
-"""Where the JSON report goes."""
+"""Where a run's reports go: files that are known to be writable before it begins."""
 
 from __future__ import annotations
 
@@ -9,59 +9,69 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from workermanager.redaction import one_line
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workermanager.report import Report
 
-__all__ = ["JsonSink"]
+__all__ = ["Sink"]
 
 
-class JsonSink:
-    """Where the JSON report goes; that it can go there is known before the run.
+class Sink:
+    """Where one form of the report goes; ``flag`` asked for it, ``render`` makes its text.
 
     A file is written beside its place and then moved there, so a full disk cannot leave half of
-    one.
+    one. ``-`` is standard output.
+
+    Raises:
+        click.UsageError: it cannot be written there.
     """
 
-    def __init__(self, path: str | None) -> None:
-        self._path = None if path in (None, "-") else Path(os.path.realpath(str(path)))
-        self._to_stdout = path == "-"
-        if self._path is not None and self._path.is_dir():
-            raise click.UsageError(f"--json {self._path}: is a directory")
-        if self._path is not None and self._is_plain(self._path):
+    def __init__(self, flag: str, path: str, render: Callable[[Report], str]) -> None:
+        self.is_stdout = path == "-"
+        self.path = Path(os.path.realpath(path))
+        self._flag = flag
+        self._render = render
+        if self.is_stdout:
+            return
+        if self.path.is_dir():
+            raise click.UsageError(f"{flag} {self.path}: is a directory")
+        if self._is_plain():
             try:
-                _make_draft(self._path).unlink()
+                _make_draft(self.path).unlink()
             except OSError as error:
-                message = f"--json {path}: cannot be written: {error.strerror}"
+                message = f"{flag} {path}: cannot be written: {error.strerror}"
                 raise click.UsageError(message) from None
 
-    @staticmethod
-    def _is_plain(path: Path) -> bool:
+    def _is_plain(self) -> bool:
         """True for a file, or what will be one; a device or a pipe is written to as it is."""
-        return path.is_file() or not path.exists()
+        return self.path.is_file() or not self.path.exists()
 
     def save(self, report: Report) -> bool:
         """Write the report; False, with a line on standard error, if that failed after all."""
-        if self._to_stdout:
-            click.echo(report.to_json())
-            return True
-        if self._path is None:
+        text = self._render(report)
+        if self.is_stdout:
+            click.echo(text, nl=False)
             return True
         try:
-            self._save(report, self._path)
+            self._save(text)
         except OSError as error:
-            click.echo(f"workermanager: --json {self._path}: not saved: {error.strerror}", err=True)
+            message = f"{self._flag} {self.path}: not saved: {error.strerror}"
+            click.echo(f"workermanager: {one_line(message)}", err=True)
             return False
         return True
 
-    def _save(self, report: Report, path: Path) -> None:
-        if not self._is_plain(path):
-            report.save(path)
+    def _save(self, text: str) -> None:
+        if not self._is_plain():
+            self.path.write_text(text, encoding="utf-8")
             return
-        draft = _make_draft(path)
+        draft = _make_draft(self.path)
         try:
-            report.save(draft)
+            draft.write_text(text, encoding="utf-8")
             draft.chmod(0o666 & ~_umask())
-            draft.replace(path)
+            draft.replace(self.path)
         finally:
             draft.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workermanager.cli.standing import in_unit
 from workermanager.durations import format_duration
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def show(
     console.print(_times(report))
     if report.rows:
         console.print(_rows(report, in_database or {}))
+    if report.thresholds:
+        console.print(_thresholds(report))
     if report.database is not None:
         console.print(Text(_database(report.database)))
     if report.errors:
@@ -99,6 +102,20 @@ def _rows(report: Report, in_database: Mapping[str, int]) -> Table:
     return table
 
 
+def _thresholds(report: Report) -> Table:
+    table = Table("threshold", box=SIMPLE_HEAD)
+    table.add_column("value", justify="right")
+    table.add_column("")
+    for verdict in report.thresholds:
+        kept = Text("kept", "green") if verdict.passed else Text("broken", "bold red")
+        if verdict.aborted:
+            kept.append(", and ended the run")
+        elif verdict.at_s is not None:
+            kept.append(f", worst at {verdict.at_s:g} s")
+        table.add_row(Text(verdict.expression), in_unit(verdict), kept)
+    return table
+
+
 def _database(database: DatabaseReport) -> str:
     facts = [f"{database.commits:,} commits"]
     facts += [f"{count:,} tried again ({code})" for code, count in database.retries.items()]
@@ -132,7 +149,7 @@ def show_past_runs(runs: list[PastRun]) -> None:
             run.id,
             Text(run.name),
             Text(run.outcome, style=VERDICTS.get(run.outcome, "")),
-            run.started_at,
+            run.started_at.replace("T", " ").partition(".")[0],
             format_duration(round(run.duration_s * 1e9)),
             f"{run.rate:,.0f}/s" if run.rate >= 10 else f"{run.rate:.3g}/s",  # noqa: PLR2004 - 0.5/s
             format_duration(round(run.p99_ms * 1e6)) if run.p99_ms else "-",
@@ -152,7 +169,7 @@ def _errors(report: Report) -> Table:
 def make_table(first: str, *others: str) -> Table:
     """A table whose first column names what the others, to the right, have figures of."""
     table = Table(box=SIMPLE_HEAD)
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right")
     return table

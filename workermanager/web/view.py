@@ -43,8 +43,9 @@ class Watched(Protocol):
     """What a page needs of a run, which is a `workermanager.run.Run`."""
 
     watch: Watch
-    is_stopping: bool
 
+    @property
+    def is_stopping(self) -> bool: ...
     @property
     def id(self) -> str: ...
     @property
