@@ -53,7 +53,7 @@ def test_the_history_is_listed_the_latest_first(call, runs):
     assert [head for head in heads if head.isalpha()] == ["run", "third", "second", "first"]
     (second,) = (line.split() for line in lines if "second" in line)
     assert second == [
-        *("second", "chain", "failed", "2026-01-02T03:04:05.678Z", "9s", "101/s", "9.96ms"),
+        *("second", "chain", "failed", "2026-01-02T03:04:05", "9s", "101/s", "9.96ms"),
         *("9", "db=sqlite"),
     ]
     assert any("db=sqlite [b]=x" in line for line in lines)

@@ -149,7 +149,7 @@ def show_past_runs(runs: list[PastRun]) -> None:
             run.id,
             Text(run.name),
             Text(run.outcome, style=VERDICTS.get(run.outcome, "")),
-            run.started_at.replace("T", " ").partition(".")[0],
+            run.started_at.partition(".")[0],
             format_duration(round(run.duration_s * 1e9)),
             f"{run.rate:,.0f}/s" if run.rate >= 10 else f"{run.rate:.3g}/s",  # noqa: PLR2004 - 0.5/s
             format_duration(round(run.p99_ms * 1e6)) if run.p99_ms else "-",
