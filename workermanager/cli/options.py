@@ -13,7 +13,7 @@ from workermanager.config import parse_setting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["force_option", "output_options", "plan_options"]
+__all__ = ["force_option", "output_options", "panels", "plan_options"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -51,6 +51,28 @@ _WATCH_FLAGS = (  # with the value of a flag that is given none
     ("--prometheus", "prometheus", "[HOST:]PORT", "9464", "Serve metrics for Prometheus."),
     ("--statsd", "statsd", "HOST:PORT", "", "Send metrics to a DogStatsD; else as DD_… say."),
 )
+
+
+_PANELS = {  # of --help, in this order
+    "How many, and when": (
+        "--rate --duration --count --stages --execs-per-tick --ticks --tick-duration "
+        "--spread --threads --overrun --warmup"
+    ),
+    "What to keep to": "--threshold --abort-on --grace",
+    "What it works on": "--seed --set --params --tag --env-file",
+    "Database": "--database --run-id --resume --force --no-ledger",
+    "Reports": "--json --html --csv --no-history",
+    "While it runs": (
+        "--dashboard --prometheus --otel --statsd --quiet --log-level --log-format --help"
+    ),
+}
+
+
+def panels(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a command's flags in groups; stands above all that give it flags."""
+    for name, flags in reversed(_PANELS.items()):
+        command = click.option_panel(name, options=flags.split())(command)
+    return command
 
 
 class _Setting(click.ParamType[Any]):

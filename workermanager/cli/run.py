@@ -8,7 +8,7 @@ import rich_click as click
 
 from workermanager.cli.conduct import conduct
 from workermanager.cli.loading import load, origin_of
-from workermanager.cli.options import force_option, output_options, plan_options
+from workermanager.cli.options import force_option, output_options, panels, plan_options
 from workermanager.cli.outputs import Output
 from workermanager.cli.target import read_params
 
@@ -19,6 +19,7 @@ __all__ = ["command"]
 
 
 @click.command("run")
+@panels
 @plan_options()
 @force_option
 @click.option("--resume", metavar="RUN_ID", help="Finish that run instead of starting a new one.")
