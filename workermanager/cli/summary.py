@@ -110,7 +110,7 @@ def _thresholds(report: Report) -> Table:
         kept = Text("kept", "green") if verdict.passed else Text("broken", "bold red")
         if verdict.aborted:
             kept.append(", and ended the run")
-        elif verdict.at_s is not None:
+        elif verdict.at_s is not None and not verdict.passed:
             kept.append(f", worst at {verdict.at_s:g} s")
         table.add_row(Text(verdict.expression), in_unit(verdict), kept)
     return table
