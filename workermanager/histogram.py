@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Histogram"]
+__all__ = ["Histogram", "middle_ns"]
 
 _SHIFT: Final = 64  # also the number of buckets in each power of two
 
@@ -67,7 +67,7 @@ class Histogram:
     def mean(self) -> float:
         """The mean in nanoseconds; 0 where nothing was recorded."""
         count = self.count
-        total = sum(seen * _middle(index) for index, seen in enumerate(self.counts) if seen)
+        total = sum(seen * middle_ns(index) for index, seen in enumerate(self.counts) if seen)
         return total / count if count else 0.0
 
     def percentiles(self, *wanted: float) -> tuple[float, ...]:
@@ -84,12 +84,12 @@ class Histogram:
         for index, here in enumerate(self.counts):
             seen += here
             while seen >= rank:
-                found.append(_middle(index))
+                found.append(middle_ns(index))
                 rank = next(ranks, count + 1)
         return tuple(found)
 
 
-def _middle(index: int) -> float:
+def middle_ns(index: int) -> float:
     """The middle of a bucket, in nanoseconds as recorded."""
     power = (index >> 6) - 1
     low = (_SHIFT + (index & 63)) << power

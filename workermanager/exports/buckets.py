@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
-from workermanager.histogram import Histogram, _middle
+from workermanager.histogram import Histogram, middle_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,4 +52,4 @@ def values(histogram: Histogram) -> Iterator[tuple[float, int]]:
     """The middle of each bucket that has any, in nanoseconds, and how many it has."""
     for index, count in enumerate(histogram.counts):
         if count:
-            yield _middle(index), count
+            yield middle_ns(index), count
