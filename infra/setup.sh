@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes $VENV with every package that requirements.lock pins. With the argument "tests" it sees to
-# PostgreSQL's programs instead: tests start servers of their own. Quiet, and safe to run again.
+# PostgreSQL's programs and to Chromium instead: tests start servers and browsers of their own.
+# Quiet, and safe to run again.
 set -eu
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}"
@@ -29,7 +30,15 @@ has_postgres() {
     return 1
 }
 
+has_chromium() {
+    for binary in chromium chromium-browser google-chrome; do
+        command -v "$binary" >/dev/null && return
+    done
+    return 1
+}
+
 if [ "${1-}" = tests ]; then
+    has_chromium || need "Chromium" chromium fonts-dejavu-core
     has_postgres && exit
     if may_install; then # without the server that Debian would set up and start along with it
         no_server=/etc/postgresql-common/createcluster.d/workermanager.conf

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from instrumentation.steps import Step
-from tests.browser.conftest import show, visits
-from tests.kit.watched import verdict
+from tests.kit.browser import find_chromium, visits
+from tests.kit.watched import show, verdict
 from workermanager.worker import Worker
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -305,3 +305,9 @@ def test_a_hidden_tab_draws_nothing(visit, live):
         "() => { window.isHidden = false; document.dispatchEvent(new Event('visibilitychange')); }"
     )
     page.wait_for_function(HAS_MOVED, arg=[0, 0, 0, 0], timeout=20_000)
+
+
+def test_without_chromium_the_tests_fail_and_say_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"apt-get install .*chromium"):
+        find_chromium()

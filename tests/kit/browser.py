@@ -63,3 +63,19 @@ class Visit:
     def foreign(self, *ours):
         """What it asked for elsewhere."""
         return [url for url in self.requests if not url.startswith((*ours, "data:"))]
+
+
+@contextmanager
+def visits(browser):
+    """Opens pages; at the end, none of them may have had an error or a violation to tell."""
+    begun = []
+
+    def begin(**options):
+        begun.append(Visit(browser, **options))
+        return begun[-1]
+
+    yield begin
+    complaints = [complaint for one in begun for complaint in one.complaints]
+    for one in begun:
+        one.context.close()
+    assert complaints == []

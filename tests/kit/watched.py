@@ -1,6 +1,10 @@
 """A run as the live page sees it, with tags, thresholds and a warm-up as a test wants them."""
 
+from contextlib import contextmanager
+
 from workermanager.thresholds import Verdict
+from workermanager.web.address import Address
+from workermanager.web.server import Dashboard
 
 
 class _Plan:
@@ -36,3 +40,16 @@ class WatchedRun:
 def verdict(expression="response.p99<200ms", **changes):
     facts = {"value": 12.5, "unit": "ms", "passed": True, **changes}
     return Verdict(expression=expression, **facts)
+
+
+@contextmanager
+def show(worker, **seen):
+    """Starts a worker and its page; whatever happens, the run is over at the end."""
+    with Dashboard(Address("127.0.0.1", 0)) as dashboard:
+        run = WatchedRun(worker.start(), **seen)
+        try:
+            dashboard.show(run)
+            yield dashboard, run
+        finally:
+            run.stop(now=True)
+            run.finish()

@@ -57,7 +57,7 @@ def head(report: Report) -> str:
     known = [
         ("run", run.id),
         ("seed", str(run.seed)),
-        ("started", run.started_at.replace("T", " ").replace("Z", " UTC")),
+        ("started", f"{run.started_at[:19].replace('T', ' ')} UTC"),
         ("took", _seconds(run.duration_s)),
     ]
     known += [("rate", f"{ended / seconds:,.4g}/s")] if seconds > 0 else []
@@ -126,17 +126,14 @@ def thresholds(verdicts: Sequence[Verdict]) -> str:
         (
             _state(verdict),
             _Cell(verdict.expression, "expression"),
-            _Cell(_measured(verdict)),
-            _Cell(_where(verdict), "n zero"),
+            _Cell(", ".join(filter(None, (_measured(verdict), _where(verdict))))),
         )
         for verdict in verdicts
     ]
     failed = sum(not verdict.passed for verdict in verdicts)
     note = f"{failed} of {len(verdicts)} crossed" if failed else "all hold"
     return (
-        _card(
-            "Thresholds", note, _table(("state", "threshold", "value", "when"), body, style="close")
-        )
+        _card("Thresholds", note, _table(("state", "threshold", "value"), body, style="close"))
         if verdicts
         else ""
     )

@@ -154,7 +154,7 @@
     byId("progress").textContent = `${share}${clock(state.elapsed_s)}${isOver ? "" : " elapsed"}`;
     byId("accounting").textContent = state.accounting;
     showFigures();
-    fill("thresholds", state.thresholds.map(thresholdCells));
+    showThresholds();
     fill(
       "steps",
       state.steps.map((step) => [
@@ -181,18 +181,26 @@
     showStop();
   };
 
-  const thresholdCells = (verdict) => {
-    const isKnown = verdict.value !== null;
-    const word = verdict.passed ? (isKnown ? "holds" : "not measured") : "crossed";
-    const style = verdict.passed ? (isKnown ? "passed" : "") : "failed";
-    const value = isKnown ? `${some.format(verdict.value)} ${verdict.unit}`.trim() : "-";
-    const at = verdict.at_s === null ? "" : `at ${clock(verdict.at_s)}`;
-    return [
-      element("td", "", element("span", `pill ${style}`, word)),
-      cell(verdict.expression, "expression"),
-      cell(value),
-      cell([at, verdict.aborted ? "ended the run" : ""].filter(Boolean).join(", "), "n zero"),
-    ];
+  const showThresholds = () => {
+    byId("thresholds").hidden = state.thresholds.length === 0;
+    byId("thresholds").replaceChildren(
+      ...state.thresholds.map((verdict) => {
+        const isKnown = verdict.value !== null;
+        const word = verdict.passed ? (isKnown ? "holds" : "not measured") : "crossed";
+        const style = verdict.passed ? (isKnown ? "passed" : "") : "failed";
+        const value = isKnown ? `${some.format(verdict.value)} ${verdict.unit}`.trim() : "";
+        const at = verdict.at_s === null ? "" : `at ${clock(verdict.at_s)}`;
+        const ended = verdict.aborted ? "ended the run" : "";
+        const note = [value, at, ended].filter(Boolean).join(", ");
+        return element(
+          "li",
+          "",
+          element("span", `pill ${style}`, word),
+          element("span", "expression", verdict.expression),
+          element("span", "note", note),
+        );
+      }),
+    );
   };
 
   // Drawing: rarely, and never where nobody looks

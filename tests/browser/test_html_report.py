@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from instrumentation.steps import Step
+from tests.kit.browser import visits
 from tests.kit.watched import verdict
 from workermanager.web.document import save_html
 from workermanager.worker import Worker
@@ -40,18 +41,23 @@ def file(report, tmp_path_factory):
     return path.as_uri()
 
 
-def test_the_file_has_all_charts_and_asks_for_nothing(visit, file, count_points):
-    one = visit()
-    one.page.goto(file)
-    assert all(count > 0 for count in count_points(one.page))
-    assert one.foreign(file) == []
-    texts = one.page.locator(".annotation-text").all_text_contents()
+@pytest.fixture(scope="module")
+def opened(browser, file):
+    with visits(browser) as begin:
+        one = begin(color_scheme="dark")
+        one.page.goto(file)
+        yield one
+
+
+def test_the_file_has_all_charts_and_asks_for_nothing(opened, file, count_points):
+    assert all(count > 0 for count in count_points(opened.page))
+    assert opened.foreign(file) == []
+    texts = opened.page.locator(".annotation-text").all_text_contents()
     assert texts == ["warm-up"] * 4
 
 
-def test_markup_in_names_and_errors_is_shown_as_text(visit, file):
-    page = visit().page
-    page.goto(file)
+def test_markup_in_names_and_errors_is_shown_as_text(opened):
+    page = opened.page
     assert page.locator("td.name.indent").all_inner_texts() == ["first", HOSTILE]
     assert page.locator(".tag").inner_text() == f"branch: {HOSTILE}"
     assert f"no luck with {HOSTILE}" in page.locator("main").inner_text()
@@ -74,10 +80,8 @@ def test_it_can_be_read_without_javascript(visit, file, report):
     assert not page.locator(".charts").is_visible()
 
 
-def test_it_prints_on_paper_in_light_colours_and_nothing_is_cut_off(visit, file):
-    one = visit(color_scheme="dark")
-    page = one.page
-    page.goto(file)
+def test_it_prints_on_paper_in_light_colours_and_nothing_is_cut_off(opened):
+    page = opened.page
     assert page.pdf(format="A4", print_background=True).startswith(b"%PDF")
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 690, "height": 980})
@@ -92,16 +96,14 @@ def test_it_prints_on_paper_in_light_colours_and_nothing_is_cut_off(visit, file)
     assert cut == []
 
 
-def test_a_script_that_is_not_ours_would_not_run(visit, file):
-    one = visit()
-    one.page.goto(file)
-    one.page.evaluate(
+def test_a_script_that_is_not_ours_would_not_run(opened):
+    opened.page.evaluate(
         """() => {
             const script = document.createElement("script");
             script.textContent = "document.title = 'taken over'";
             document.body.append(script);
         }"""
     )
-    assert one.page.title() != "taken over"
-    assert any("Content Security Policy" in complaint for complaint in one.complaints)
-    one.complaints.clear()
+    assert opened.page.title() != "taken over"
+    assert any("Content Security Policy" in complaint for complaint in opened.complaints)
+    opened.complaints.clear()

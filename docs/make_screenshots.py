@@ -1,0 +1,125 @@
+"""Makes the pictures of the live page and of the report, from a run that takes a minute.
+
+::
+
+    .venv/bin/python -m docs.make_screenshots
+
+It needs Chromium, as the tests do. Nothing in the pictures is made up but the steps, which sleep
+for as long as a small shop's database might take, and fail now and then.
+"""
+
+from __future__ import annotations
+
+from math import sin
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tests.kit.browser import open_browser
+from tests.kit.watched import WatchedRun
+from workermanager import Step, Worker
+from workermanager.thresholds import Verdict
+from workermanager.web.address import Address
+from workermanager.web.document import save_html
+from workermanager.web.server import Dashboard
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PICTURES = Path(__file__).parent / "pictures"
+SECONDS = 60
+SHOT_AT = 45
+HEIGHT = 1010
+LOADED = "() => document.querySelectorAll('.plot .scatterlayer .trace').length >= 12"
+
+
+def find_customer(ctx, params):
+    """Reads one row, mostly at once."""
+    ctx.sleep(0.002 + ctx.random.expovariate(700))
+    params["customer"] = ctx.random.randrange(10_000)
+
+
+def place_order(ctx, params):
+    """Writes a few rows; once in a while somebody else has locked them."""
+    is_locked = ctx.random.random() < 0.01  # noqa: PLR2004 - one in a hundred
+    ctx.sleep(0.006 + ctx.random.expovariate(200) + is_locked * 0.08)
+    if ctx.random.random() < 0.003:  # noqa: PLR2004 - three in a thousand
+        raise TimeoutError(f"no answer for customer {params['customer']} within 250 ms")
+
+
+def make_worker() -> Worker:
+    """Waves of up to 260 orders a second, on threads that are just enough."""
+    rates = [round(160 + 100 * sin(second / 7)) for second in range(SECONDS)]
+    return Worker(
+        [find_customer, Step(place_order)],
+        execs_per_tick=rates,
+        spread="poisson",
+        overrun="late:500ms",
+        threads=5,
+        seed=7,
+    )
+
+
+class Judged(WatchedRun):
+    """A run that is held to two limits."""
+
+    def verdicts(self) -> list[Verdict]:
+        """How they stand."""
+        figures = self.figures()
+        (p99,) = figures.response.percentiles(99)
+        ended = figures.counts["ok"] + figures.counts["failed"]
+        failed = 100 * figures.counts["failed"] / (ended or 1)
+        return [
+            Verdict(
+                expression="response.p99<250ms",
+                value=round(p99 / 1e6, 1),
+                unit="ms",
+                passed=p99 < 250e6,  # noqa: PLR2004 - the limit
+            ),
+            Verdict(
+                expression="failed<0.1%",
+                value=round(failed, 2),
+                unit="%",
+                passed=failed < 0.1,  # noqa: PLR2004 - the limit
+            ),
+        ]
+
+
+def open_page(browser: Browser, url: str, scheme: str, height: int) -> Page:
+    """A page, in a light or a dark browser."""
+    page = browser.new_page(viewport={"width": 1240, "height": height}, color_scheme=scheme)
+    page.goto(url)
+    return page
+
+
+def main() -> None:
+    """Run, and take the pictures on the way."""
+    PICTURES.mkdir(exist_ok=True)
+    with open_browser() as browser, Dashboard(Address("127.0.0.1", 0)) as dashboard:
+        run = Judged(make_worker().start(), tags={"branch": "main", "database": "small"})
+        dashboard.show(run)
+        pages = {
+            name: open_page(browser, dashboard.url, scheme, HEIGHT)
+            for name, scheme in (("dashboard", "light"), ("dashboard-dark", "dark"))
+        }
+        run.wait(SHOT_AT)
+        for name, page in pages.items():
+            page.wait_for_function(LOADED)
+            page.screenshot(path=PICTURES / f"{name}.png")
+        report = msgspec.structs.replace(
+            run.finish(),
+            thresholds=run.verdicts(),
+            plan=run.plan.describe(),
+        )
+        dashboard.end(report)
+        with TemporaryDirectory() as folder:
+            save_html(report, Path(folder) / "report.html")
+            url = (Path(folder) / "report.html").as_uri()
+            page = open_page(browser, url, "light", HEIGHT)
+            page.screenshot(path=PICTURES / "report.png")
+
+
+if __name__ == "__main__":
+    main()
