@@ -26,7 +26,7 @@ $(READY_TESTS): $(READY)
 demo: setup ## Seed fake companies and users into demo/companies.db, tick by tick
 	@mkdir -p demo
 	@$(BIN)/workermanager run examples/load_runner.py:worker \
-		--database sqlite:///demo/companies.db --json demo/report.json
+		--database sqlite:///demo/companies.db --json demo/report.json --html demo/report.html
 
 test: $(READY_TESTS) ## Run the tests
 	@$(BIN)/python -m pytest -q
