@@ -278,17 +278,18 @@ def _unknown(shown: str, name: str, known: Collection[str]) -> InvalidConfig:
 def _find_limit(metric: str, scope: str, number: str, unit: str, shown: str) -> tuple[float, str]:
     """The limit, and the unit that it and the metric's value are in."""
     digits = number.replace("_", "")
-    if _is_time(metric):
+    is_rows = scope == "rows"  # a table may be called as a figure is
+    if _is_time(metric) and not is_rows:
         return _find_time(metric, digits, unit, shown), "ms"
     if unit.startswith("/"):
         per = _UNITS_OF_RATE.get(unit[1:].strip())
-        if per is None or metric in _GAUGES:
+        if per is None or (metric in _GAUGES and not is_rows):
             raise InvalidConfig(f"{shown}: no rate; write it as in 990/s or 30/min")
         return float(digits) / per, "/s"
-    if metric == "rate":
+    if metric == "rate" and not is_rows:
         raise InvalidConfig(f"{shown}: a rate is so many a second, as in 990/s")
     if unit == "%":
-        if metric in (*_GAUGES, "due") or scope == "rows":
+        if is_rows or metric in (*_GAUGES, "due"):
             raise InvalidConfig(f"{shown}: {metric} is no part of anything; write a number")
         return float(digits), "%"
     return _find_count(metric, digits, unit, shown), ""

@@ -124,6 +124,15 @@ def test_what_says_how_many_execs_of_the_whole_run_may_fail(text, is_so):
     assert parse(text).judges_failures is is_so
 
 
+@pytest.mark.parametrize("table", ["max", "rate", "running", "p99"])
+def test_a_table_may_be_called_as_a_figure_is(table):
+    threshold = parse(f"rows.{table}>=10", tables=None)
+    assert (threshold.scope, threshold.name, threshold.limit) == ("rows", table, 10)
+    assert threshold.unit == ""
+    assert not threshold.is_gauge
+    assert parse(f"rows.{table}>=10/s", tables=None).unit == "/s"
+
+
 # Typing mistakes
 
 
