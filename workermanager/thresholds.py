@@ -225,7 +225,8 @@ def parse_threshold(
         window_ns=window_ns,
         aborts=aborts,
     )
-    if aborts and not unit and not threshold.is_gauge and threshold.comparison not in _GROWING:
+    is_growing = not unit and not threshold.is_gauge and window_ns is None
+    if aborts and is_growing and threshold.comparison not in _GROWING:
         raise InvalidConfig(
             f"{shown}: a count only grows, so this is known at the end; abort on a rate (ok>=990/s)"
         )

@@ -216,6 +216,8 @@ def test_a_run_is_not_aborted_by_what_only_its_end_can_tell(text):
         "running>1",
         "p99<1s",
         "mean>1ms",
+        "ok>=100 over 10s",
+        "rows.users!=0 over 10s",
     ],
 )
 def test_a_run_is_aborted_by_what_can_be_told_before_its_end(text):
