@@ -198,6 +198,11 @@ def test_a_typing_mistake_is_told_in_one_line_with_what_could_be_meant(text, tol
     assert told in refused(text)
 
 
+@pytest.mark.parametrize("value", [5, None, b"p99<1s"])
+def test_what_is_no_text_is_no_threshold(value):
+    assert "is no threshold; write" in refused(value)
+
+
 @pytest.mark.parametrize("text", ["ok>=100", "ok>5", "failed!=3", "rows.users>=10", "addUser.ok>1"])
 def test_a_run_is_not_aborted_by_what_only_its_end_can_tell(text):
     assert "a count only grows, so this is known at the end" in refused(text, aborts=True)
