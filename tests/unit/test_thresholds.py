@@ -161,6 +161,8 @@ def test_a_table_may_be_called_as_a_figure_is(table):
         ("p99.<200ms", "'p99.' is no metric; write p99<200ms"),
         ("5xx==0", "'5xx' is no metric; write"),
         ("errors==0", "no 'errors'; there are due, ok, failed"),
+        ("addUser<50ms", "addUser has several figures; write addUser.p99"),
+        ("lag<50ms", "lag has several figures; write lag.p99"),
         ("lag.rate<5/s", "no 'rate'; there are p50, p99, p99.9, mean, max"),
         ("lag.p999<5ms", "no 'p999'; did you mean p99"),
         ("addUsr.p95<50ms", "no 'addUsr'; did you mean addUser?"),
