@@ -249,7 +249,7 @@ def _find_metric(
             raise _unknown(shown, name, ["p50", "p99", "p99.9", *_OF_TIMES])
         return scope or "response", "", name
     if not scope:
-        if name in steps or name in _TIMES:
+        if name in (*steps, *_TIMES) and name not in (*_OF_RUN, *_GAUGES, "rate"):
             raise InvalidConfig(f"{shown}: {name} has several figures; write {name}.p99 or so")
         _check(name, [*_OF_RUN, *_GAUGES, "rate"], shown, more=("p99", *_OF_TIMES, *steps))
         return "", "", name

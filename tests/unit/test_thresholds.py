@@ -7,7 +7,7 @@ from instrumentation.errors import InvalidConfig
 from workermanager.thresholds import parse_threshold
 
 SECOND = 1_000_000_000
-STEPS = ("addUser", "add user", "v1.2", "addUser.transact", "lag", "step#2")
+STEPS = ("addUser", "add user", "v1.2", "addUser.transact", "lag", "step#2", "failed", "rate")
 TABLES = ("users", "order lines", "max", "rate", "running")
 
 
@@ -71,6 +71,7 @@ def value_of(text, growing, *, seconds=10.0):
         ("add user.p95<50ms", "", "add user", "p95", "<", 50, "ms", None),
         ("v1.2.p95<50ms", "", "v1.2", "p95", "<", 50, "ms", None),
         ("v1.2.p99.9<50ms", "", "v1.2", "p99.9", "<", 50, "ms", None),
+        ("failed.failed==0", "", "failed", "failed", "==", 0, "", None),
         ("step#2.ok>1", "", "step#2", "ok", ">", 1, "", None),
         ("step:grown later.p95<50ms", "", "grown later", "p95", "<", 50, "ms", None),
         ("step:a.b.failed<1%", "", "a.b", "failed", "<", 1, "%", None),
