@@ -8,7 +8,18 @@ from importlib import import_module
 
 from benchmarks.harness import NOT_INSTALLED
 
-NAMES = ("engine", "ticks", "starvation", "arrivals", "stall", "memory", "startup", "seeding")
+NAMES = (
+    "engine",
+    "ticks",
+    "starvation",
+    "arrivals",
+    "load",
+    "stall",
+    "lock_stall",
+    "memory",
+    "startup",
+    "seeding",
+)
 
 
 def main() -> int:
