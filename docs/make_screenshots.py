@@ -87,9 +87,9 @@ class Judged(WatchedRun):
         ]
 
 
-def open_page(browser: Browser, url: str, scheme: str, height: int) -> Page:
-    """A page, in a light or a dark browser."""
-    page = browser.new_page(viewport={"width": 1240, "height": height}, color_scheme=scheme)
+def open_page(browser: Browser, url: str) -> Page:
+    """A page, as wide as a picture in a README can be read."""
+    page = browser.new_page(viewport={"width": 1240, "height": HEIGHT}, color_scheme="light")
     page.goto(url)
     return page
 
@@ -100,13 +100,11 @@ def main() -> None:
     with open_browser() as browser, Dashboard(Address("127.0.0.1", 0)) as dashboard:
         run = Judged(make_worker().start(), tags={"branch": "main", "database": "small"})
         dashboard.show(run)
-        pages = {
-            name: open_page(browser, dashboard.url, scheme, HEIGHT)
-            for name, scheme in (("dashboard", "light"), ("dashboard-dark", "dark"))
-        }
+        page = open_page(browser, dashboard.url)
         run.wait(SHOT_AT)
-        for name, page in pages.items():
-            page.wait_for_function(LOADED)
+        page.wait_for_function(LOADED)
+        for name, scheme in (("dashboard", "light"), ("dashboard-dark", "dark")):
+            page.emulate_media(color_scheme=scheme)
             page.screenshot(path=PICTURES / f"{name}.png")
         report = msgspec.structs.replace(
             run.finish(),
@@ -116,8 +114,7 @@ def main() -> None:
         dashboard.end(report)
         with TemporaryDirectory() as folder:
             save_html(report, Path(folder) / "report.html")
-            url = (Path(folder) / "report.html").as_uri()
-            page = open_page(browser, url, "light", HEIGHT)
+            page = open_page(browser, (Path(folder) / "report.html").as_uri())
             page.screenshot(path=PICTURES / "report.png")
 
 

@@ -79,7 +79,10 @@ def _content(report: Report) -> list[str]:
         tables.times(report),
         tables.errors(report),
         tables.rows(report),
-        f'<div class="pair">{tables.plan(report.plan)}{tables.facts(report.environment)}</div>',
+        '<div class="pair loose">',
+        tables.plan(report.plan),
+        tables.facts(report.environment),
+        "</div>",
     ]
 
 

@@ -250,7 +250,8 @@ def facts(environment: Mapping[str, str]) -> str:
 
 def _list(title: str, values: Mapping[str, Any]) -> str:
     items = [
-        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_in_words(value, name))}</dd>"
+        f"<div><dt>{escape(name.replace('_', ' '))}</dt>"
+        f"<dd>{escape(_in_words(value, name))}</dd></div>"
         for name, value in values.items()
         if value not in (None, "", [], {}, ())
     ]

@@ -77,10 +77,14 @@
     byId("plan")
       .querySelector("dl")
       .replaceChildren(
-        ...list.flatMap(([name, words]) => [
-          element("dt", "", name.replaceAll("_", " ")),
-          element("dd", "", words),
-        ]),
+        ...list.map(([name, words]) =>
+          element(
+            "div",
+            "",
+            element("dt", "", name.replaceAll("_", " ")),
+            element("dd", "", words),
+          ),
+        ),
       );
   };
 
@@ -170,7 +174,7 @@
       state.errors.map((kind) => [
         cell(kind.step, "name"),
         cell(kind.type, "name"),
-        count(kind.count),
+        count(kind.count, "bad"),
         cell(kind.example, "mono"),
       ]),
     );
