@@ -191,7 +191,7 @@ class Threshold:
 
 
 def parse_threshold(
-    text: str,
+    text: object,
     steps: Collection[str],
     tables: Collection[str] | None,
     name: str,
@@ -215,7 +215,7 @@ def parse_threshold(
     if window_ns is not None and not _SHORTEST_NS <= window_ns <= _LONGEST_NS:
         raise InvalidConfig(f"{shown}: a window is 1s or more, and at most 1h")
     threshold = Threshold(
-        expression=" ".join(text.split()),
+        expression=" ".join(found[0].split()),
         scope=scope,
         step=step,
         name=metric,
