@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
 from workermanager import Instrumentation, Retry, Step, Worker
 from workermanager.exports.dogstatsd import DogStatsD, lines, pack
@@ -75,20 +74,6 @@ def receiver():
 
 def to(receiver):
     return DogStatsD("{}:{}".format(*receiver.address), env={})
-
-
-@pytest.fixture
-def warnings():
-    told = []
-    logger.enable("workermanager")
-    number = logger.add(
-        lambda message: told.append(message.record["message"]),
-        level="WARNING",
-        filter="workermanager.exports",
-    )
-    yield told
-    logger.remove(number)
-    logger.disable("workermanager")
 
 
 def parse(datagrams):

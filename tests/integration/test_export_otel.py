@@ -7,7 +7,6 @@ import sys
 import threading
 
 import pytest
-from loguru import logger
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from tests.kit.collecting import Collector, attributes_of
@@ -45,20 +44,6 @@ def dead(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
     return f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-def warnings():
-    told = []
-    logger.enable("workermanager")
-    number = logger.add(
-        lambda message: told.append(message.record["message"]),
-        level="WARNING",
-        filter="workermanager.exports",
-    )
-    yield told
-    logger.remove(number)
-    logger.disable("workermanager")
 
 
 def failing(ctx, params):

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from loguru import logger
 from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from opentelemetry.util._once import Once
@@ -37,20 +36,6 @@ def _a_process_as_new(monkeypatch):
         *("OTEL_TRACES_SAMPLER_ARG", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME"),
     ):
         monkeypatch.delenv(variable, raising=False)
-
-
-@pytest.fixture
-def warnings():
-    told = []
-    logger.enable("workermanager")
-    number = logger.add(
-        lambda message: told.append(message.record["message"]),
-        level="WARNING",
-        filter="workermanager.exports",
-    )
-    yield told
-    logger.remove(number)
-    logger.disable("workermanager")
 
 
 def an_exec(n=0, run_id="run-1"):

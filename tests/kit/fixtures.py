@@ -1,6 +1,7 @@
 """The kit's fixtures."""
 
 import pytest
+from loguru import logger
 
 
 @pytest.fixture(scope="session")
@@ -10,3 +11,18 @@ def postgres(tmp_path_factory):
 
     with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
         yield server
+
+
+@pytest.fixture
+def warnings():
+    """What the exports warn of, message by message."""
+    told = []
+    logger.enable("workermanager")
+    number = logger.add(
+        lambda message: told.append(message.record["message"]),
+        level="WARNING",
+        filter="workermanager.exports",
+    )
+    yield told
+    logger.remove(number)
+    logger.disable("workermanager")
