@@ -26,7 +26,11 @@ _STATIC: Final = Path(__file__).parent / "static"
 _SERVED: Final = {
     "charts.js": "text/javascript",
     "dashboard.js": "text/javascript",
+    "theme.css": "text/css",
     "style.css": "text/css",
+    "tables.css": "text/css",
+    "charts.css": "text/css",
+    "print.css": "text/css",
 }
 
 

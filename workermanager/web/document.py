@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["render_html", "save_html"]
 
 _STATIC: Final = Path(__file__).parent / "static"
+_STYLES: Final = ("theme.css", "style.css", "tables.css", "charts.css", "print.css")
 _POLICY: Final = (
     "default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; "
     "base-uri 'none'; form-action 'none'"
@@ -54,7 +55,7 @@ def render_html(report: Report, name: str = "--html") -> str:
     has_charts = bool(report.series)
     scripts = [plotly, _static("charts.js"), _static("report.js")] if has_charts else []
     scripts = [_ENDS_SCRIPT.sub(r"\\x3C", script) for script in scripts]
-    style = f"\n{_static('style.css')}\n"
+    style = "\n".join(map(_static, _STYLES))
     return Template(_static("report.html")).substitute(
         policy=_POLICY.format(
             scripts=" ".join(map(_source, scripts)) or "'none'", styles=_source(style)

@@ -244,9 +244,7 @@ const Charts = (() => {
   const CONFIG = {
     displayModeBar: false,
     displaylogo: false,
-    responsive: false,
     showTips: false,
-    showLink: false,
     doubleClick: false,
     plotlyServerURL: "",
   };
