@@ -73,7 +73,7 @@ def test_it_can_be_read_without_javascript(visit, file, report):
         report.accounting,
         "p99.9",
         "failed<0.1%",
-        "crossed",
+        "broken",
         "The charts need JavaScript",
     ):
         assert said in text

@@ -154,9 +154,9 @@ def test_thresholds_say_how_they_ended(report):
         ],
     )
     text = Reader(render_html(judged)).text
-    for said in ("not measured", "1,234.5 /s", "holds", "7 %", "crossed", "at 65 s, ended the run"):
+    for said in ("not measured", "1,234.5 /s", "kept", "7 %", "broken", "at 65 s, ended the run"):
         assert said in text
-    assert "1 of 3 crossed" in text
+    assert "1 of 3 broken" in text
 
 
 def test_it_is_written_to_a_file(report, tmp_path):

@@ -131,7 +131,7 @@ def thresholds(verdicts: Sequence[Verdict]) -> str:
         for verdict in verdicts
     ]
     failed = sum(not verdict.passed for verdict in verdicts)
-    note = f"{failed} of {len(verdicts)} crossed" if failed else "all hold"
+    note = f"{failed} of {len(verdicts)} broken" if failed else "all kept"
     return (
         _card("Thresholds", note, _table(("state", "threshold", "value"), body, style="close"))
         if verdicts
@@ -152,11 +152,11 @@ def _where(verdict: Verdict) -> str:
 
 def _state(verdict: Verdict) -> str:
     if not verdict.passed:
-        pill = _pill("crossed", "failed")
+        pill = _pill("broken", "failed")
     elif verdict.value is None:
         pill = _pill("not measured", "")
     else:
-        pill = _pill("holds", "passed")
+        pill = _pill("kept", "passed")
     return f"<td>{pill}</td>"
 
 

@@ -102,7 +102,7 @@ def state_view(run: Watched) -> dict[str, Any]:
     """How the run stands now."""
     figures = run.figures()
     # During the warm-up its counts are the ones that move.
-    warmup: dict[str, int] | None = getattr(figures, "warmup", None)
+    warmup = figures.warmup
     is_warming_up = run.is_warming_up
     counts = warmup if is_warming_up and warmup else figures.counts
     done = _done(figures.counts) + (_done(warmup) if warmup else 0)

@@ -190,7 +190,7 @@
     byId("thresholds").replaceChildren(
       ...state.thresholds.map((verdict) => {
         const isKnown = verdict.value !== null;
-        const word = verdict.passed ? (isKnown ? "holds" : "not measured") : "crossed";
+        const word = verdict.passed ? (isKnown ? "kept" : "not measured") : "broken";
         const style = verdict.passed ? (isKnown ? "passed" : "") : "failed";
         const value = isKnown ? `${some.format(verdict.value)} ${verdict.unit}`.trim() : "";
         const at = verdict.at_s === null ? "" : `at ${clock(verdict.at_s)}`;
