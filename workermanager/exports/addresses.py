@@ -30,18 +30,20 @@ def parse_address(
         found_host = found_host[1:-1]
     elif ":" in found_host:
         raise InvalidConfig(f"{name}: {text!r}: an IPv6 address stands in brackets: [::1]:9464")
+    form = "[HOST:]PORT" if host is not None else "HOST:PORT"
+    if found_port and not _is_port(found_port):
+        raise InvalidConfig(
+            f"{name}: {text!r}: a port is a number from 0 to {_HIGHEST_PORT}; write {form}"
+        )
     wanted_host = found_host or host
-    wanted_port = _parse_port(found_port, text, name) if found_port else port
+    wanted_port = int(found_port) if found_port else port
     if not wanted_host or wanted_port is None:
-        form = "[HOST:]PORT" if host is not None else "HOST:PORT"
         raise InvalidConfig(f"{name}: {text!r} is no address; write {form}")
     return wanted_host, wanted_port
 
 
-def _parse_port(digits: str, text: str, name: str) -> int:
-    if not digits.isascii() or not digits.isdigit() or int(digits) > _HIGHEST_PORT:
-        raise InvalidConfig(f"{name}: {text!r}: a port is a number from 0 to {_HIGHEST_PORT}")
-    return int(digits)
+def _is_port(digits: str) -> bool:
+    return digits.isascii() and digits.isdigit() and int(digits) <= _HIGHEST_PORT
 
 
 def format_address(host: str, port: int) -> str:

@@ -8,12 +8,13 @@ import socket
 from typing import Final, NamedTuple
 
 from instrumentation.errors import InvalidConfig
+from workermanager.exports import addresses
+from workermanager.exports.addresses import format_address
 
 __all__ = ["LOOPBACK", "Address", "bind", "parse_address"]
 
 LOOPBACK: Final = "127.0.0.1"
-_LARGEST_PORT: Final = 65_535
-_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _BACKLOG: Final = 64
 
 
@@ -24,8 +25,7 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 def parse_address(text: str, name: str) -> Address:
@@ -34,23 +34,16 @@ def parse_address(text: str, name: str) -> Address:
     Raises:
         InvalidConfig: it is none, or a wildcard, which no browser can go to.
     """
-    host, _, port = text.strip().rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > _LARGEST_PORT:
-        raise InvalidConfig(
-            f"{name}: {text!r} has no port from 0 to {_LARGEST_PORT}; write 8080 or 127.0.0.1:8080"
-        )
-    if ":" not in text:
-        return Address(LOOPBACK, int(port))
-    if not host or host == "*":
+    if text.strip().startswith(":"):
+        raise _wildcard(text, name)
+    host, port = addresses.parse_address(text, name, host=LOOPBACK)
+    if host == "*" or _is_wildcard(host):
         raise _wildcard(text, name)
     if not _HOST.fullmatch(host):
         raise InvalidConfig(
             f"{name}: {host!r} is no host name or address; write 127.0.0.1:8080 or [::1]:8080"
         )
-    address = Address(host.strip("[]").lower(), int(port))
-    if _is_wildcard(address.host):
-        raise _wildcard(text, name)
-    return address
+    return Address(host.lower(), port)
 
 
 def bind(address: Address, name: str) -> socket.socket:
