@@ -39,10 +39,10 @@ def test_a_host_may_have_a_port(text, address):
     [
         ("", "'' is no address; write [HOST:]PORT"),
         ("here:", "'here:' is no address; write [HOST:]PORT"),
-        ("here:ninety", "'here:ninety': a port is a number from 0 to 65535"),
-        ("-1", "'-1': a port is a number from 0 to 65535"),
-        ("70000", "'70000': a port is a number from 0 to 65535"),
-        ("²", "'²': a port is a number from 0 to 65535"),
+        ("here:ninety", "'here:ninety': a port is a number from 0 to 65535; write [HOST:]PORT"),
+        ("-1", "'-1': a port is a number from 0 to 65535; write [HOST:]PORT"),
+        ("70000", "'70000': a port is a number from 0 to 65535; write [HOST:]PORT"),
+        ("²", "'²': a port is a number from 0 to 65535; write [HOST:]PORT"),
         ("::1:80", "'::1:80': an IPv6 address stands in brackets: [::1]:9464"),
     ],
 )
