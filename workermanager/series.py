@@ -5,7 +5,7 @@ A window's figures are the difference of two cumulative ones, so windows add up 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -57,6 +57,10 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, StepWindow]
 
 
+_Base: TypeAlias = "tuple[Figures | None, int]"
+"""The figures that a window begins with (None: nothing yet), and when it does."""
+
+
 class Series:
     """The windows of a run, in order, in bounded memory.
 
@@ -70,7 +74,8 @@ class Series:
         self._most = most
         self._looks = 0
         self._before: Figures | None = None
-        self._base: tuple[Figures | None, int] = (None, 0)  # of the latest window
+        self._base: _Base = (None, 0)  # of the latest window
+        self._base_before: _Base = (None, 0)  # of the one before it
 
     def look(self, figures: Figures, *, is_warmup: bool = False, is_last: bool = False) -> None:
         """Take cumulative figures; a window ends at every look, or once in every so many.
@@ -93,10 +98,17 @@ class Series:
             before, begun_ns = self._base
         # A new list: whoever reads the old one meanwhile may go on.
         self.windows = [*windows, _window(before, figures, begun_ns, is_warmup=is_warmup)]
+        self._base_before = self._base
         self._base, self._before = (before, begun_ns), figures
         if len(self.windows) >= self._most:
-            self.windows = _halve(self.windows)
-            self.every *= 2
+            self._merge_neighbours()
+
+    def _merge_neighbours(self) -> None:
+        latest = self.windows[-1]
+        self.windows = _halve(self.windows)
+        self.every *= 2
+        if self.windows[-1] is not latest:  # it begins where its neighbour did
+            self._base = self._base_before
 
 
 def _window(before: Figures | None, now: Figures, begun_ns: int, *, is_warmup: bool) -> Window:
