@@ -26,7 +26,7 @@ class Watch:
     """Reads a run's books at every whole second, in a thread of its own, and at the end.
 
     ``elapsed`` tells nanoseconds since the run began, of which the first ``warmup_ns`` are warm-up.
-    ``abort`` is called once a threshold ends the run. An observer that raises is told of once and
+    ``abort`` is called, one time, when a threshold ends the run. An observer that raises is told of once and
     heard no more: what watches a run must not end it.
     """
 
@@ -47,6 +47,7 @@ class Watch:
         self._elapsed = elapsed
         self._warmup_ns = warmup_ns
         self._abort = abort
+        self._has_aborted = False
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._main, name="watch", daemon=True)
 
@@ -85,7 +86,8 @@ class Watch:
     def _look(self, figures: Figures, *, is_last: bool = False) -> None:
         self.series.look(figures, is_last=is_last)
         self.judge.look(figures, is_last=is_last)
-        if self.judge.abortion is not None:
+        if self.judge.abortion is not None and not self._has_aborted:
+            self._has_aborted = True
             self._abort()
         for observer in self._observers:
             try:
