@@ -26,8 +26,8 @@ class Watch:
     """Reads a run's books at every whole second, in a thread of its own, and at the end.
 
     ``elapsed`` tells nanoseconds since the run began, of which the first ``warmup_ns`` are warm-up.
-    ``abort`` is called, one time, when a threshold ends the run. An observer that raises is told of once and
-    heard no more: what watches a run must not end it.
+    ``abort`` is called, one time, when a threshold ends the run. An observer that raises is told of
+    once and heard no more: what watches a run must not end it.
     """
 
     def __init__(
