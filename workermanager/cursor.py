@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -134,12 +135,12 @@ class Cursor:
         self._warm = self._warm._replace(**{what: getattr(self._warm, what) + warm})
 
     def _enter_ticks(self, start: int, stop: int) -> None:
-        """Tell ``on_tick`` of every tick whose first exec is handed out."""
+        """Tell ``on_tick`` of every tick of which an exec is handed out first."""
         assert self.on_tick is not None  # noqa: S101 - for the type checker
         handed_out = list(self.arrivals.slice(start, stop))
-        first, end = handed_out[0], handed_out[-1] + 1
-        while self._next_tick_first < end:
-            tick = self.arrivals.place(max(first, self._next_tick_first))[0]
+        place = 0  # of the first that is in no tick told of: a resumed run leaves ticks out
+        while (place := bisect_left(handed_out, self._next_tick_first, place)) < len(handed_out):
+            tick = self.arrivals.place(handed_out[place])[0]
             is_last = self.arrivals.ticks is not None and tick + 1 >= self.arrivals.ticks
             self._next_tick_first = 1 << 62 if is_last else self.arrivals.first_of(tick + 1)
             self.on_tick(tick)

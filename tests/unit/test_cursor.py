@@ -9,6 +9,8 @@ from virtual_slots import Slots, started_in_theory
 from instrumentation.errors import InvalidConfig
 from workermanager.clock import SPREADS, arrivals
 from workermanager.cursor import Cursor, Overrun
+from workermanager.remaining import Remaining
+from workermanager.spans import Spans
 from workermanager.telemetry import Recorder
 
 MS = 1_000_000
@@ -210,6 +212,21 @@ def test_on_tick_hears_of_each_tick_when_a_backlog_goes_out_in_batches(execs):
     cursor.on_tick = heard.append
     assert sum(map(len, batches(cursor, now=len(execs) * TICK))) == sum(execs)
     assert heard == [tick for tick, k in enumerate(execs) if k]
+
+
+@given(
+    st.lists(EXECS, min_size=1, max_size=6).filter(any),
+    st.sets(st.integers(0, 40)),
+    st.integers(1, 8),
+)
+def test_on_tick_hears_of_no_tick_whose_execs_are_all_durable(execs, done, most):
+    whole = arrivals(execs, len(execs), TICK, "even", 0)
+    durable = Spans((n, n + 1) for n in sorted(done) if n < whole.total)
+    cursor = Cursor(Remaining(whole, durable), QUEUE, 1)
+    heard = []
+    cursor.on_tick = heard.append
+    left = [n for batch in batches(cursor, now=len(execs) * TICK, most=most) for n in batch]
+    assert heard == sorted({whole.place(n)[0] for n in left})
 
 
 # The end
