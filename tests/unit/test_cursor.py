@@ -8,7 +8,7 @@ from virtual_slots import Slots, started_in_theory
 
 from instrumentation.errors import InvalidConfig
 from workermanager.clock import SPREADS, arrivals
-from workermanager.cursor import Cursor, Overrun
+from workermanager.cursor import Cursor, Overrun, Tally
 from workermanager.remaining import Remaining
 from workermanager.spans import Spans
 from workermanager.telemetry import Recorder
@@ -283,3 +283,74 @@ def test_a_stall_shows_in_response_and_lag_and_not_only_in_the_few_execs_that_ha
     service_p50, service_p99 = recorder.service.percentiles(50, 99)
     assert service_p50 == pytest.approx(5 * MS, rel=0.05)
     assert service_p99 < 7 * MS
+
+
+# The warm-up
+
+
+@given(simulations(most=st.integers(1, 8)), st.integers(0, 50), st.integers(0, 8 * TICK))
+def test_what_was_measured_and_the_warm_up_are_the_whole(simulation, warm_end, until):
+    cursor = simulation.cursor
+    cursor.warm_end = warm_end
+    moments = moments_of(cursor.arrivals)
+
+    def watch(now):
+        whole, warm = cursor.tally(now), cursor.tally_warmup(now)
+        measured = whole.without(warm)
+        assert [one + other for one, other in zip(warm, measured, strict=True)] == list(whole)
+        assert min(*warm, *measured, warm.queued, measured.queued) >= 0
+        assert warm.queued + measured.queued == whole.queued
+        at = now if cursor.closed_at is None else min(now, cursor.closed_at)
+        assert warm.due == bisect_right(moments, at, hi=min(warm_end, len(moments)))
+        taken = [n for n, _ in simulation.taken_at]
+        assert warm.taken == sum(n < warm_end for n in taken)
+        assert measured.taken == sum(n >= warm_end for n in taken)
+
+    simulation.watch = watch
+    simulation.run(until=until)
+    cursor.close(until)
+    watch(until)
+    simulation.run()
+    watch(until)
+
+
+@given(simulations(most=st.integers(1, 8)), st.integers(0, 50))
+def test_at_the_end_every_exec_of_the_warm_up_is_accounted_for_apart(simulation, warm_end):
+    cursor = simulation.cursor
+    cursor.warm_end = warm_end
+    simulation.run()
+    warm = cursor.tally_warmup(simulation.now)
+    assert warm.due == min(warm_end, cursor.arrivals.total)
+    assert warm.queued == 0
+    lost = warm.due - sum(n < warm_end for n in simulation.started)
+    assert warm.dropped + warm.expired == lost
+    if cursor.overrun.kind != "drop":
+        assert warm.dropped == 0
+    if cursor.overrun.kind != "late":
+        assert warm.expired == 0
+
+
+def test_a_batch_over_the_end_of_the_warm_up_counts_on_both_sides():
+    cursor = Cursor(arrivals(10, 1, 0, "even", 0), QUEUE, 1, warm_end=4)
+    assert len(list(cursor.take(0, 1))) == 10
+    assert (cursor.tally_warmup(0).taken, cursor.tally(0).taken) == (4, 10)
+
+
+def test_a_burst_over_the_end_of_the_warm_up_is_dropped_on_both_sides():
+    cursor = Cursor(arrivals(10, 1, 0, "even", 0), DROP, 4, warm_end=4)
+    assert list(batches(cursor, idle=2)) == [[0], [1]]
+    assert cursor.tally_warmup(0) == (4, 2, 2, 0)
+    assert cursor.tally(0) == (10, 2, 8, 0)
+
+
+def test_what_expires_over_the_end_of_the_warm_up_counts_on_both_sides():
+    cursor = Cursor(arrivals(10, 1, 0, "even", 0), LATE, 1, warm_end=4)
+    assert cursor.take(LATE.limit_ns + 1, 1) is None
+    assert cursor.tally_warmup(1_000) == (4, 0, 0, 4)
+    assert cursor.tally(1_000) == (10, 0, 0, 10)
+
+
+def test_without_a_warm_up_nothing_is_of_it():
+    cursor = backlog_of(10, 1)
+    list(batches(cursor))
+    assert cursor.tally_warmup(0) == Tally() == (0, 0, 0, 0)

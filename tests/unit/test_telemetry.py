@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workermanager.histogram import Histogram
-from workermanager.telemetry import Recorder, StepFigures, merge
+from workermanager.telemetry import Phases, Recorder, StepFigures, merge
 
 KINDS = ["ValueError", "OSError", "KeyError"]
 NAMES = ["first", "second", "third"]
@@ -63,6 +63,17 @@ def test_past_a_thousand_names_the_figures_are_those_of_all_others_together():
     assert len(recorder.steps) == 1_001
     assert recorder.steps["(others)"].failed == 4_000
     assert recorder.steps["step 0"].failed == 2
+
+
+# The warm-up
+
+
+@pytest.mark.parametrize("warm_end", [0, 1, 5, 10])
+def test_an_exec_before_the_end_of_the_warm_up_is_recorded_apart(warm_end):
+    phases = Phases(warm_end)
+    for n in range(10):
+        phases.of(n).ok += 1
+    assert (phases.warmup.ok, phases.measured.ok) == (warm_end, 10 - warm_end)
 
 
 # Errors
