@@ -220,9 +220,9 @@ class Ending(NamedTuple):
         """What ended the run."""
         if self.is_broken:
             return "error"
-        if any(verdict.aborted for verdict in self.verdicts):
-            return "threshold"
-        return "stop" if self.is_cut else "plan"
+        if not self.is_cut:
+            return "plan"  # also where a threshold was broken when nothing was left to cut
+        return "threshold" if any(verdict.aborted for verdict in self.verdicts) else "stop"
 
 
 def make_report(

@@ -23,7 +23,15 @@ DURATION_KEYS = {
 
 
 def figures_of(  # noqa: PLR0913 - each is a figure
-    *, ok=0, failed=0, interrupted=0, step="add_user", rows=None, skipped=0, database=None
+    *,
+    ok=0,
+    failed=0,
+    interrupted=0,
+    step="add_user",
+    rows=None,
+    skipped=0,
+    database=None,
+    warmup=None,
 ):
     """Figures of a run whose execs took 1, 2, 3 … ms each, of one step."""
     recorder = Recorder()
@@ -49,6 +57,7 @@ def figures_of(  # noqa: PLR0913 - each is a figure
         tick=3,
         rows=rows or {},
         database=database,
+        warmup=warmup,
         **merge([recorder]),
     )
 
@@ -56,7 +65,14 @@ def figures_of(  # noqa: PLR0913 - each is a figure
 @pytest.fixture
 def report_of(make_run):
     def build(
-        *, is_cut=False, is_broken=False, is_resumed=False, verdicts=(), thresholds=(), **figures
+        *,
+        is_cut=False,
+        is_broken=False,
+        is_resumed=False,
+        verdicts=(),
+        thresholds=(),
+        warmup_of=0,
+        **figures,
     ):
         context = make_run(
             id="run-9", started_at=datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
@@ -64,7 +80,9 @@ def report_of(make_run):
         ending = Ending(
             is_cut=is_cut, is_broken=is_broken, is_resumed=is_resumed, verdicts=list(verdicts)
         )
-        plan = Worker(lambda ctx, params: None, thresholds=thresholds).plan()
+        plan = Worker(
+            lambda ctx, params: None, execs_per_tick=1, thresholds=thresholds, warmup=warmup_of
+        ).plan()
         return make_report(figures_of(**figures), context, plan, ending, [])
 
     return build
@@ -111,6 +129,51 @@ ABORTING = Verdict(expression="p99<1ms", value=2.0, unit="ms", passed=False, abo
 def test_a_threshold_has_a_say_in_the_verdict(report_of, figures, outcome, exit_code):
     report = report_of(**figures)
     assert (report.outcome, report.exit_code) == (outcome, exit_code)
+
+
+@pytest.mark.parametrize(
+    ("ending", "ended_by"),
+    [
+        ({}, "plan"),
+        ({"verdicts": [BROKEN]}, "plan"),
+        ({"verdicts": [ABORTING]}, "plan"),  # every exec had its outcome when it was broken
+        ({"is_cut": True}, "stop"),
+        ({"is_cut": True, "verdicts": [BROKEN]}, "stop"),
+        ({"is_cut": True, "verdicts": [KEPT, ABORTING]}, "threshold"),
+        ({"is_cut": True, "is_broken": True, "verdicts": [ABORTING]}, "error"),
+    ],
+)
+def test_a_run_is_told_with_what_ended_it(report_of, ending, ended_by):
+    report = report_of(ok=3, **ending)
+    assert report.run.ended_by == ended_by
+    broken = {BROKEN, ABORTING} & set(ending.get("verdicts", ()))
+    assert (report.exit_code == 99) == (bool(broken) and ended_by in ("plan", "threshold"))
+
+
+WARM = {"due": 5, "ok": 3, "failed": 1, "dropped": 1, "expired": 0, "interrupted": 0}
+
+
+def test_the_warm_up_is_in_the_report_but_in_no_other_figure(report_of):
+    report = report_of(ok=9, failed=1, warmup=WARM, warmup_of="2s345ms")
+    assert report.warmup == WARM
+    assert report.counts["due"] == 10
+    assert (report.run.warmup_s, report.run.duration_s) == (2.345, 12.346)
+    assert report.rate == pytest.approx(10 / 10.001, rel=1e-6)
+    assert report.accounting == (
+        "10 due = 9 ok + 1 failed + 0 dropped + 0 expired + 0 interrupted "
+        "(and 5 in the warm-up, 3 ok)"
+    )
+    assert json.loads(report.to_json())["warmup"] == WARM
+
+
+def test_a_run_that_was_stopped_in_its_warm_up_has_no_rate(report_of):
+    report = report_of(warmup=WARM, warmup_of="1h", is_cut=True)
+    assert report.run.warmup_s == report.run.duration_s == 12.346
+    assert report.rate == 0
+
+
+def test_failures_of_the_warm_up_fail_no_run(report_of):
+    assert report_of(ok=3, warmup=WARM, warmup_of="1s").outcome == "passed"
 
 
 def test_the_accounting_line_adds_up_every_outcome(report_of):
