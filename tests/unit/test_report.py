@@ -64,7 +64,7 @@ def figures_of(  # noqa: PLR0913 - each is a figure
 
 @pytest.fixture
 def report_of(make_run):
-    def build(
+    def build(  # noqa: PLR0913 - each is a figure
         *,
         is_cut=False,
         is_broken=False,
