@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Cursor", "Overrun", "Tally"]
 
 _MOST_AT_ONCE: Final = 512
+_MILLISECOND_NS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +98,29 @@ class Cursor:
         self.closed_at: int | None = None
         self.on_tick: Callable[[int], None] | None = None
         self._next = 0
+        self._pace: int | None = None  # `drop` only: the latest that a thread told of
         self._next_tick_first = 0
         self._kept: deque[int] = deque()  # `drop` only: due, and promised to an idle thread
         self._end = arrivals.total
 
-    def take(self, elapsed_ns: int, idle: int, most: int = _MOST_AT_ONCE) -> Iterator[int] | None:
+    def take(
+        self, elapsed_ns: int, idle: int, most: int = _MOST_AT_ONCE, pace: int | None = 0
+    ) -> Iterator[int] | None:
         """The arrivals to run now, for one thread; None where nothing is due.
 
         ``idle`` is how many threads wait for work, the asking one included if it waited. A
         backlog is shared out in batches, smaller as it shrinks and at most ``most``; the batch is
-        an iterator that an idle thread may help to empty.
+        an iterator that an idle thread may help to empty. ``pace`` is how many execs the asking
+        thread runs in a millisecond, None where that is not known yet.
         """
         if self.closed_at is not None:
             return None
         due = self.arrivals.due_by(elapsed_ns)
         if self.overrun.kind == "drop":
-            return self._take_or_drop(due, idle)
+            self._pace = self._pace if pace is None else pace
+            if self._pace is None:  # nothing has ended: what has no room is seen when something has
+                return self._hand_out(1) if idle and due > self._next else None
+            return self._take_or_drop(due, idle * self._turns(elapsed_ns, due, self._pace))
         if self.overrun.kind == "late":
             self._expire(elapsed_ns)
         backlog = due - self._next
@@ -145,9 +153,22 @@ class Cursor:
             self._next_tick_first = 1 << 62 if is_last else self.arrivals.first_of(tick + 1)
             self.on_tick(tick)
 
-    def _take_or_drop(self, due: int, idle: int) -> Iterator[int] | None:
-        """Keep as many of the newly due as there are idle threads; the rest has no room."""
-        room = max(0, idle - len(self._kept))
+    def _turns(self, elapsed_ns: int, due: int, pace: int) -> int:
+        """How many an idle thread would have begun by now, had it been woken in time.
+
+        One where all fell due at once; more where the machine kept the threads waiting, and execs
+        are so short that a thread would have run several meanwhile.
+        """
+        if due == self._next:
+            return 1
+        oldest = self._kept[0] if self._kept else self._next
+        first = next(self.arrivals.slice(oldest, oldest + 1))
+        late_ns = elapsed_ns - self.arrivals.due_ns(first)
+        return 1 + late_ns * pace // _MILLISECOND_NS
+
+    def _take_or_drop(self, due: int, room: int) -> Iterator[int] | None:
+        """Keep as many of the newly due as there is room for, and drop the rest."""
+        room = max(0, room - len(self._kept))
         kept = min(room, due - self._next)
         self._kept.extend(range(self._next, self._next + kept))  # places in line
         self.dropped += due - self._next - kept

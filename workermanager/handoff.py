@@ -64,20 +64,24 @@ class Handoff:
         self._idle = slots  # a thread that has not asked yet is free
         self._fresh = [True] * slots
 
-    def take(self, slot: int, most: int) -> Iterator[int] | None:
-        """The next execs for a thread, at most about ``most``; None when the run has no more."""
+    def take(self, slot: int, pace: int | None) -> Iterator[int] | None:
+        """The next execs for a thread; None when the run has no more.
+
+        ``pace`` is how many it runs in a millisecond, about as many as it gets at once; None where
+        it has run none yet.
+        """
         if self._fresh[slot]:
             self._fresh[slot] = False
-            batch = self._wait(most)
+            batch = self._wait(pace)
         else:
-            batch = self._take_due(most) or self._help() or self._be_idle(most)
+            batch = self._take_due(pace) or self._help() or self._be_idle(pace)
         if batch is not None:
             self.hands[slot] = batch
         return batch
 
-    def _take_due(self, most: int) -> Iterator[int] | None:
+    def _take_due(self, pace: int | None) -> Iterator[int] | None:
         with self._lock:
-            return self.cursor.take(self._elapsed(), self._idle, most)
+            return self.cursor.take(self._elapsed(), self._idle, pace or 1, pace)
 
     def _help(self) -> Iterator[int] | None:
         """Take one exec off a batch that a slow exec holds up."""
@@ -86,18 +90,18 @@ class Handoff:
                 return iter((n,))
         return None
 
-    def _be_idle(self, most: int) -> Iterator[int] | None:
+    def _be_idle(self, pace: int | None) -> Iterator[int] | None:
         with self._lock:
             self._idle += 1
-        return self._wait(most)
+        return self._wait(pace)
 
-    def _wait(self, most: int) -> Iterator[int] | None:
+    def _wait(self, pace: int | None) -> Iterator[int] | None:
         """Stand at the turnstile, counted as idle, until there is work or there will be none."""
         with self._turnstile:
             while True:
                 with self._lock:
                     now = self._elapsed()
-                    batch = self.cursor.take(now, self._idle, most)
+                    batch = self.cursor.take(now, self._idle, pace or 1, pace)
                     if batch is not None or self.cursor.is_exhausted:
                         self._idle -= 1
                         return batch

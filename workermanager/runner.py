@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Landing", "Runner", "Trace", "Tracer"]
 
-_AIM_NS: Final = 1_000_000  # take at most about as many execs at once as run in this time
+_MILLISECOND_NS: Final = 1_000_000
 
 
 class Trace(Protocol):
@@ -146,9 +146,9 @@ class Runner:
 
     def serve(self, handoff: Handoff, slot: int) -> None:
         """Take and run execs until there are no more."""
-        now, most = self._job.now, 1
+        now, pace = self._job.now, None
         run = self._run_in_phase if self._phases.warm_end else self._run
-        while (batch := handoff.take(slot, most)) is not None:
+        while (batch := handoff.take(slot, pace)) is not None:
             begun, done = now(), 0
             for n in batch:
                 if handoff.is_closed:
@@ -156,7 +156,7 @@ class Runner:
                     continue
                 run(n)
                 done += 1
-            most = max(1, _AIM_NS * done // (now() - begun + 1))
+            pace = _MILLISECOND_NS * done // (now() - begun + 1)
 
     def _run_in_phase(self, n: int) -> None:
         """Run an exec of a run with a warm-up: it records apart."""

@@ -175,6 +175,30 @@ def test_drop_keeps_as_many_of_a_burst_as_there_are_idle_slots():
     assert (cursor.taken, cursor.dropped) == (3, 7)
 
 
+def test_drop_blames_a_pause_of_the_machine_on_nobody_whose_execs_are_short():
+    # 50 due within 5 ms, nobody woken; a thread runs 400 of them in a millisecond.
+    cursor = Cursor(arrivals(10_000, 1, SECOND, "even", 0), DROP, 4)
+    taken = []
+    while (batch := cursor.take(5 * MS - 1, 4, pace=400)) is not None:
+        taken.extend(batch)
+    assert (taken, cursor.dropped) == (list(range(50)), 0)
+
+
+def test_drop_after_a_pause_has_room_for_one_long_exec_a_thread():
+    cursor = Cursor(arrivals(10_000, 1, SECOND, "even", 0), DROP, 4)
+    assert list(cursor.take(5 * MS - 1, 4, pace=0)) == [0]
+    assert cursor.dropped == 46
+
+
+def test_drop_decides_nothing_before_it_knows_how_long_execs_are():
+    cursor = Cursor(arrivals(10, 1, 0, "even", 0), DROP, 3)
+    assert [list(cursor.take(0, idle, pace=None)) for idle in (3, 2, 1)] == [[0], [1], [2]]
+    assert (cursor.dropped, cursor.queued(0)) == (0, 7)
+    assert cursor.take(0, 0, pace=0) is None  # the first has ended
+    assert (cursor.dropped, cursor.queued(0)) == (7, 0)
+    assert cursor.is_exhausted
+
+
 def test_drop_drops_everything_while_nobody_is_idle():
     cursor = backlog_of(10, 4, DROP)
     assert cursor.take(0, idle=0) is None
