@@ -177,7 +177,7 @@ class Worker:
             if isinstance(getattr(self, name), str):
                 raise InvalidConfig(f"{name}: {getattr(self, name)!r} is text; wanted a list")
         known = [*steps, *(f"{step}.transact" for step in steps)]
-        tables = None if self.schema is None else list(self.schema.tables)
+        tables = None if self.schema is None else [one.name for one in self.schema.tables.values()]
         kept = [parse_threshold(text, known, tables, "threshold") for text in self.thresholds]
         aborting = [
             parse_threshold(text, known, tables, "abort_on", aborts=True) for text in self.abort_on

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine
 
 from workermanager import InvalidConfig, Rate, Worker
 
@@ -269,6 +269,27 @@ def test_an_aborted_run_is_finished_by_a_resume(kept):
     assert (report.counts["skipped"], report.counts["ok"]) == (len(durable), 60 - len(durable))
     assert kept.ids == list(range(60))
     assert kept.state == "finished"
+
+
+def test_tables_of_a_schema_go_by_the_name_that_their_rows_are_told_by(tmp_path):
+    attached = MetaData()
+    inside = Table("inside", attached, Column("id", Integer, primary_key=True), schema="main")
+    engine = create_engine(f"sqlite:///{tmp_path}/kept.db")
+    attached.create_all(engine)
+    engine.dispose()
+
+    def inserts_inside(ctx, params):
+        ctx.insert(inside, {"id": ctx.n})
+
+    worker = at_once(
+        inserts_inside,
+        thresholds=["rows.inside==8"],
+        database=f"sqlite:///{tmp_path}/kept.db",
+        schema=attached,
+    )
+    report = worker.run()
+    assert report.rows == {"inside": 8}
+    assert (report.thresholds[0].value, report.exit_code) == (8, 0)
 
 
 # Nested runs
