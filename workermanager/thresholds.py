@@ -206,7 +206,9 @@ def parse_threshold(
         InvalidConfig: it cannot be meant; the message says why, and what could be.
     """
     shown = f"{name}: {text!r}"
-    found = _EXPRESSION.fullmatch(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        raise InvalidConfig(f"{shown} is no threshold; {_EXAMPLE}")
+    found = _EXPRESSION.fullmatch(text)
     if found is None:
         raise InvalidConfig(f"{shown} is no threshold; {_EXAMPLE}")
     scope, step, metric = _find_metric(found["metric"], steps, tables, shown)
