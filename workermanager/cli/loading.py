@@ -56,7 +56,7 @@ def load(
         url = given.get("database") or settings.get("database") or worker.database
         record = _read_run(url, resume)
         then = _settings_then(record)
-        loads.append(then)
+        loads = [then]
         settings.update(then)
         assignments = (*(record.origin or {}).get("params", ()), *assignments)
     try:
@@ -128,13 +128,14 @@ def _settings_then(record: RunRecord) -> dict[str, Any]:
     """The settings that a run was started with, as far as its rows follow from them."""
     facts = record.facts
     execs = facts["execs_per_tick"]
-    load = {
-        "shape": facts.get("shape"),
-        "execs_per_tick": tuple(execs) if isinstance(execs, list) else execs,
-        "ticks": facts["ticks"] if isinstance(execs, int) else None,
-    }
+    if execs is None:
+        load = {"shape": facts["shape"]}
+    elif isinstance(execs, list):
+        load = {"execs_per_tick": tuple(execs)}
+    else:
+        load = {"execs_per_tick": execs, "ticks": facts["ticks"]}  # None: there is no end
     return {
-        **{name: value for name, value in load.items() if value is not None},
+        **load,
         "tick_duration": facts["tick_duration"],
         "spread": facts["spread"],
         "seed": record.seed,
