@@ -98,10 +98,20 @@ class Plan:
         return self.arrivals.due_by(self.warmup_ns - 1) if self.warmup_ns else 0
 
     def without(self, done: Spans) -> Plan:
-        """The plan of what is left once some execs are durable: no drops and no warm-up."""
+        """The plan of what is left once some execs are durable: no drops and no warm-up.
+
+        Where nothing is left there is nothing to measure, and no threshold to break.
+        """
         left = Remaining(self.arrivals, done)
         threads = self.threads if left.total is None else max(1, min(self.threads, left.total))
-        return replace(self, arrivals=left, threads=threads, overrun=Overrun(), warmup_ns=0)
+        return replace(
+            self,
+            arrivals=left,
+            threads=threads,
+            overrun=Overrun(),
+            warmup_ns=0,
+            thresholds=() if left.total == 0 else self.thresholds,
+        )
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON-ready values: what ``workermanager check`` shows."""

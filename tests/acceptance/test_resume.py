@@ -150,6 +150,13 @@ def test_a_finished_run_is_resumed_by_doing_nothing(call, folder):
     assert json.loads(call("runs", "--json", *DATABASE).stdout)[0]["state"] == "finished"
 
 
+def test_a_finished_run_breaks_no_threshold_by_doing_nothing(call, folder):
+    env = {"WORKERMANAGER_THRESHOLDS": "p99<1h,rate>=1/min,failed<5%"}
+    done = call("resume", "first", *DATABASE, env=env)
+    assert done.returncode == 0, done.stdout
+    assert "broken" not in done.stdout
+
+
 def test_the_database_may_come_from_the_environment(call, folder):
     env = {"WORKERMANAGER_DATABASE": "sqlite:///things.db"}
     assert "first" in call("runs", env=env).stdout
