@@ -120,3 +120,21 @@ def test_what_does_not_go_together_is_refused(target, levels, told):
 def test_ticks_of_the_target_are_a_shape():
     shape = Ticks(3, "500ms", 2)
     assert settle(Worker(step, shape=shape)) == load(shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("before", "level", "ticks"),
+    [
+        ({"ticks": 10}, {}, 10),
+        ({"duration": "10s"}, {}, 10),
+        ({"execs_per_tick": 5, "duration": "10s"}, {}, 10),
+        ({"execs_per_tick": (1, 2, 3)}, {}, 3),
+        ({"duration": "10s"}, {"ticks": 4}, 4),
+        ({"ticks": 10}, {"duration": "4s"}, 4),
+        ({"rate": "5/s", "duration": "10s"}, {}, None),
+    ],
+)
+def test_another_number_for_every_tick_leaves_how_long_as_it_was(before, level, ticks):
+    worker = Worker(lambda ctx, params: None)
+    fields = settle(worker, before, {"execs_per_tick": 7, **level})
+    assert (fields["execs_per_tick"], fields["ticks"], fields["shape"]) == (7, ticks, None)

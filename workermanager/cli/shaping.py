@@ -46,8 +46,7 @@ def _lay_over(load: dict[str, Any], level: dict[str, Any]) -> dict[str, Any]:
     if "ticks" in level and "duration" in level:
         raise InvalidConfig("ticks and duration both say how long: give one of them")
     if bases == ["execs_per_tick"]:
-        kept = {} if isinstance(level["execs_per_tick"], tuple) else {"ticks": _ticks_of(load)}
-        return {**kept, **level}
+        return {**_length_of(load, level), **level}
     if bases:
         return level
     if "ticks" in level or "duration" in level:
@@ -55,10 +54,16 @@ def _lay_over(load: dict[str, Any], level: dict[str, Any]) -> dict[str, Any]:
     return {**load, **level}
 
 
-def _ticks_of(load: Mapping[str, Any]) -> int | None:
-    """For how many ticks a load goes on; a list says so itself."""
+def _length_of(load: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any]:
+    """For how long ticks go on when they get another number of execs; a list says so itself."""
+    if isinstance(level["execs_per_tick"], tuple) or "ticks" in level or "duration" in level:
+        return {}
     execs = load.get("execs_per_tick")
-    return load.get("ticks") if execs is None or isinstance(execs, int) else len(execs)
+    if execs is not None and not isinstance(execs, int):
+        return {"ticks": len(execs)}
+    if any(name in load for name in _BASES[1:]):
+        return {}
+    return {name: load[name] for name in ("ticks", "duration") if name in load}
 
 
 def _as_fields(load: Mapping[str, Any], tick_duration: Any) -> dict[str, Any]:
