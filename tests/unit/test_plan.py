@@ -6,7 +6,9 @@ import pytest
 from instrumentation.errors import InvalidConfig
 from instrumentation.steps import Instrumentation, Retry, Step
 from workermanager.clock import SPREADS
-from workermanager.plan import check_execs, check_spread, check_threads, plan_once
+from workermanager.plan import check_execs, check_spread, check_tags, check_threads, plan_once
+from workermanager.shapes import Ramp, Rate, Ticks
+from workermanager.spans import Spans
 from workermanager.worker import Worker
 
 SECOND = 1_000_000_000
@@ -202,3 +204,96 @@ def test_a_callback_draws_otherwise_than_the_run_but_the_same_every_time(worker_
 def test_a_callback_has_the_grace_and_the_epoch_of_the_run(worker_plan):
     once = plan_once(Instrumentation(func_dispatcher=second), worker_plan, {}, "it.callback")
     assert (once.grace_ns, once.epoch) == (5 * SECOND, worker_plan.epoch)
+
+
+# The end of a plan
+
+
+@pytest.mark.parametrize(
+    ("settings", "end_ns"),
+    [
+        ({}, SECOND),
+        ({"execs_per_tick": 5, "ticks": 3}, 3 * SECOND),
+        ({"execs_per_tick": [5, 0, 0], "tick_duration": "500ms"}, 3 * SECOND // 2),
+        ({"execs_per_tick": [5], "tick_duration": 0}, 0),
+        ({"execs_per_tick": 5}, None),
+        ({"shape": Rate("5/s", "3s")}, 3 * SECOND),
+        ({"shape": Rate("5/s")}, None),
+        ({"shape": Rate("5/s", count=3)}, None),
+        ({"shape": [Rate("5/s", "3s"), Ramp("5/s", 0, "2s")]}, 5 * SECOND),
+        ({"shape": Ticks(5, "500ms", 4)}, 2 * SECOND),
+    ],
+)
+def test_a_plan_ends_with_its_ticks_or_its_rate_line(settings, end_ns):
+    assert plan_of(**settings).end_ns == end_ns
+
+
+# The warm-up
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("warmup", ["1ns", "999ms", "1s", "1001ms", "2500ms"])
+def test_the_warm_up_has_the_execs_that_are_due_before_its_end(spread, warmup):
+    plan = plan_of(execs_per_tick=10, ticks=4, spread=spread, warmup=warmup)
+    early = [n for n in range(40) if plan.arrivals.due_ns(n) < plan.warmup_ns]
+    assert early == list(range(plan.warm_end))
+
+
+def test_without_a_warm_up_it_has_no_exec():
+    plan = plan_of(execs_per_tick=10, ticks=4)
+    assert (plan.warmup_ns, plan.warm_end) == (0, 0)
+    assert plan_of(execs_per_tick=10, warmup="1h").warm_end == 36_000
+
+
+def test_a_warm_up_must_leave_something_of_the_run():
+    with pytest.raises(InvalidConfig, match="^warmup: 1s is all of the run: every exec is due bef"):
+        plan_of(execs_per_tick=[10], warmup="1s")
+    with pytest.raises(InvalidConfig, match="^warmup: 901ms is all of the run"):
+        plan_of(execs_per_tick=[10], warmup="901ms")
+    assert plan_of(execs_per_tick=[10], warmup="900ms").warm_end == 9
+
+
+def test_what_is_left_of_a_resumed_run_has_no_warm_up_and_keeps_its_thresholds():
+    plan = plan_of(execs_per_tick=10, ticks=4, warmup="2s", thresholds=["p99<1s"], tags={"a": "b"})
+    left = plan.without(Spans([(0, 5)]))
+    assert (left.warmup_ns, left.warm_end) == (0, 0)
+    assert (left.thresholds, left.tags) == (plan.thresholds, {"a": "b"})
+
+
+def test_a_callback_has_neither_warm_up_nor_thresholds():
+    plan = plan_of(shape=Rate("5/s", "3s"), warmup="2s", thresholds=["p99<1s"])
+    once = plan_once(Instrumentation(func_dispatcher=second), plan, {}, "it.callback")
+    assert (once.warm_end, once.thresholds, once.shape, once.arrivals.total) == (0, (), None, 1)
+
+
+def test_a_plan_is_described_with_its_load_warm_up_thresholds_and_tags():
+    plan = plan_of(
+        shape=Ramp("0/s", "10/s", "10s"),
+        warmup="2s",
+        thresholds=["p99 <  1s"],
+        abort_on=["failed==0"],
+        tags={"branch": "main"},
+    )
+    told = json.loads(json.dumps(plan.describe()))
+    assert told["shape"] == "0:0/s,10s:10/s"
+    assert "execs_per_tick" not in told
+    assert (told["execs"], told["duration"], told["warmup"]) == (50, "10s", "2s")
+    assert told["thresholds"] == ["p99 < 1s", "failed==0"]
+    assert told["tags"] == {"branch": "main"}
+
+
+# Tags
+
+
+def test_tags_are_text():
+    assert check_tags({"branch": "main", "build": 5, "empty": ""}) == {
+        "branch": "main",
+        "build": "5",
+        "empty": "",
+    }
+
+
+@pytest.mark.parametrize("tags", [{"": "x"}, {"a": "x\ny"}, {"a\tb": "x"}, {"a": "\udc80"}])
+def test_a_tag_without_a_name_or_on_two_lines_is_refused(tags):
+    with pytest.raises(InvalidConfig, match="^tags: .*: wanted a name and a text on one line"):
+        plan_of(tags=tags)

@@ -15,6 +15,7 @@ from instrumentation.steps import Instrumentation
 from workermanager import record
 from workermanager.durations import parse_duration
 from workermanager.record import RunRecord, check_same, describe_facts
+from workermanager.shapes import Rate
 from workermanager.worker import Worker
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -151,6 +152,50 @@ def test_a_table_that_came_anew_is_named():
 def test_facts_of_another_version_are_refused():
     with pytest.raises(InvalidConfig, match=r"version is 1, was 2$"):
         check({**facts_of(), "version": 2}, facts_of(), force=True)
+
+
+def facts_of_shape(shape, **changes):
+    return facts_of(execs_per_tick=None, ticks=None, shape=shape, **changes)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("difference", "changes"),
+    [
+        ("shape is 0:6/s,2s:6/s, was 0:5/s,2s:5/s", {"shape": Rate("6/s", "2s")}),
+        ("ticks is 3, was 2", {"shape": Rate("5/s", "3s")}),
+        ("shape is 0:5/s,...,count=9, was 0:5/s,2s:5/s", {"shape": Rate("5/s", count=9)}),
+        ("tick_duration is 2s, was 1s", {"tick_duration": 2, "shape": Rate("5/s", "2s")}),
+    ],
+)
+def test_another_shape_is_refused_whatever_the_force(difference, changes, force):
+    then = facts_of_shape(Rate("5/s", "2s"))
+    with pytest.raises(InvalidConfig) as refusal:
+        check(then, facts_of_shape(**{"shape": None, **changes}), force=force)
+    parts = str(refusal.value).removeprefix("run run-1 cannot be resumed: ")
+    assert parts == difference or parts.startswith("ticks is ")
+
+
+def test_the_same_shape_written_otherwise_may_be_resumed():
+    then = facts_of_shape(Rate("5/s", "2s"))
+    assert then["shape"] == "0:5/s,2s:5/s"
+    for same in ("0:5/s,2s:5/s", "0:300/min,1s:5/s,2000ms:5/s", [Rate(5, 1), Rate("5/s", "1s")]):
+        check(then, facts_of_shape(same))
+
+
+def test_ticks_and_a_rate_line_are_not_the_same_run():
+    ticks, line = facts_of(execs_per_tick=5, ticks=2), facts_of_shape(Rate("5/s", "2s"))
+    with pytest.raises(InvalidConfig, match="execs_per_tick is None, was 5$"):
+        check(ticks, line, force=True)
+    with pytest.raises(InvalidConfig, match="execs_per_tick is 5, was None$"):
+        check(line, ticks, force=True)
+
+
+def test_a_record_of_before_there_were_shapes_can_be_resumed():
+    old = {name: fact for name, fact in facts_of().items() if name != "shape"}
+    check(old, facts_of())
+    with pytest.raises(InvalidConfig, match="execs_per_tick is None, was 10$"):
+        check(old, facts_of_shape(Rate("10/s", "5s")))
 
 
 # Facts
