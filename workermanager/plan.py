@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from workermanager.remaining import Remaining
 from workermanager.shapes import end_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -251,6 +251,8 @@ def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
     Raises:
         InvalidConfig: they are not.
     """
+    if not isinstance(tags, Mapping):
+        raise InvalidConfig(f"tags: {tags!r} is no dict; wanted names with their texts")
     for name, value in tags.items():
         if not name or not f"{name}{value}".isprintable():
             raise InvalidConfig(f"tags: {name!r}={value!r}: wanted a name and a text on one line")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,8 +174,9 @@ class Worker:
 
     def _parse_thresholds(self, steps: list[str]) -> tuple[Threshold, ...]:
         for name in ("thresholds", "abort_on"):
-            if isinstance(getattr(self, name), str):
-                raise InvalidConfig(f"{name}: {getattr(self, name)!r} is text; wanted a list")
+            given = getattr(self, name)
+            if isinstance(given, str) or not isinstance(given, Collection):
+                raise InvalidConfig(f"{name}: {given!r} is no list of expressions")
         known = [*steps, *(f"{step}.transact" for step in steps)]
         tables = None if self.schema is None else [one.name for one in self.schema.tables.values()]
         kept = [parse_threshold(text, known, tables, "threshold") for text in self.thresholds]

@@ -142,7 +142,7 @@ def test_a_step_that_joins_a_chain_is_held_to_thresholds():
         (["p99<200"], "p99 is a time; write it with a unit"),
         (["insert.p99<1s"], "no 'insert'; did you mean inserts?"),
         (["rows.thing<1"], "no 'thing'; did you mean things?"),
-        ("p99<200ms", "is text; wanted a list"),
+        ("p99<200ms", "is no list of expressions"),
         ([5], "5 is no threshold"),
     ],
 )

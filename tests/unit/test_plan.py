@@ -293,6 +293,19 @@ def test_tags_are_text():
     }
 
 
+@pytest.mark.parametrize("tags", [["a"], "a=b", None, 5])
+def test_tags_that_are_no_dict_are_refused(tags):
+    with pytest.raises(InvalidConfig, match="^tags: .* is no dict; wanted names with their texts"):
+        plan_of(tags=tags)
+
+
+@pytest.mark.parametrize("name", ["thresholds", "abort_on"])
+@pytest.mark.parametrize("given", ["p99<1s", None, 5])
+def test_thresholds_that_are_no_list_are_refused(name, given):
+    with pytest.raises(InvalidConfig, match=f"^{name}: .* is no list of expressions"):
+        plan_of(**{name: given})
+
+
 @pytest.mark.parametrize("tags", [{"": "x"}, {"a": "x\ny"}, {"a\tb": "x"}, {"a": "\udc80"}])
 def test_a_tag_without_a_name_or_on_two_lines_is_refused(tags):
     with pytest.raises(InvalidConfig, match="^tags: .*: wanted a name and a text on one line"):
