@@ -246,9 +246,11 @@ def test_without_a_warm_up_it_has_no_exec():
 
 
 def test_a_warm_up_must_leave_something_of_the_run():
-    with pytest.raises(InvalidConfig, match="^warmup: 1s is all of the run: every exec is due bef"):
+    with pytest.raises(
+        InvalidConfig, match=r"^warmup: 1s is all of the run: every exec is due bef"
+    ):
         plan_of(execs_per_tick=[10], warmup="1s")
-    with pytest.raises(InvalidConfig, match="^warmup: 901ms is all of the run"):
+    with pytest.raises(InvalidConfig, match=r"^warmup: 901ms is all of the run"):
         plan_of(execs_per_tick=[10], warmup="901ms")
     assert plan_of(execs_per_tick=[10], warmup="900ms").warm_end == 9
 
@@ -295,7 +297,7 @@ def test_tags_are_text():
 
 @pytest.mark.parametrize("tags", [["a"], "a=b", None, 5])
 def test_tags_that_are_no_dict_are_refused(tags):
-    with pytest.raises(InvalidConfig, match="^tags: .* is no dict; wanted names with their texts"):
+    with pytest.raises(InvalidConfig, match=r"^tags: .* is no dict; wanted names with their texts"):
         plan_of(tags=tags)
 
 
@@ -308,5 +310,5 @@ def test_thresholds_that_are_no_list_are_refused(name, given):
 
 @pytest.mark.parametrize("tags", [{"": "x"}, {"a": "x\ny"}, {"a\tb": "x"}, {"a": "\udc80"}])
 def test_a_tag_without_a_name_or_on_two_lines_is_refused(tags):
-    with pytest.raises(InvalidConfig, match="^tags: .*: wanted a name and a text on one line"):
+    with pytest.raises(InvalidConfig, match=r"^tags: .*: wanted a name and a text on one line"):
         plan_of(tags=tags)

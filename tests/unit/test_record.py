@@ -145,7 +145,7 @@ def test_force_does_not_hide_a_deep_difference_behind_a_harmless_one():
 def test_a_table_that_came_anew_is_named():
     schema = table_of(Column("name", String(20)))
     Table("more", schema, Column("id", Integer, primary_key=True))
-    with pytest.raises(InvalidConfig, match="table more is new; --force"):
+    with pytest.raises(InvalidConfig, match=r"table more is new; --force"):
         check(facts_of(), facts_of(schema=schema))
 
 
@@ -184,16 +184,16 @@ def test_the_same_shape_written_otherwise_may_be_resumed():
 
 def test_ticks_and_a_rate_line_are_not_the_same_run():
     ticks, line = facts_of(execs_per_tick=5, ticks=2), facts_of_shape(Rate("5/s", "2s"))
-    with pytest.raises(InvalidConfig, match="execs_per_tick is None, was 5$"):
+    with pytest.raises(InvalidConfig, match=r"execs_per_tick is None, was 5$"):
         check(ticks, line, force=True)
-    with pytest.raises(InvalidConfig, match="execs_per_tick is 5, was None$"):
+    with pytest.raises(InvalidConfig, match=r"execs_per_tick is 5, was None$"):
         check(line, ticks, force=True)
 
 
 def test_a_record_of_before_there_were_shapes_can_be_resumed():
     old = {name: fact for name, fact in facts_of().items() if name != "shape"}
     check(old, facts_of())
-    with pytest.raises(InvalidConfig, match="execs_per_tick is None, was 10$"):
+    with pytest.raises(InvalidConfig, match=r"execs_per_tick is None, was 10$"):
         check(old, facts_of_shape(Rate("10/s", "5s")))
 
 
@@ -269,7 +269,7 @@ def test_a_param_that_json_does_not_take_is_known_by_its_type():
     for odd in ({1: 2, "a": 3}, {(1, 2): 3}, knot, object()):
         facts = facts_of(instrumentation=chain_of(first, second, odd=odd))
         check(facts, facts_of(instrumentation=chain_of(first, second, odd=odd)))
-        with pytest.raises(InvalidConfig, match="param odd is not what it was"):
+        with pytest.raises(InvalidConfig, match=r"param odd is not what it was"):
             check(facts, facts_of(instrumentation=chain_of(first, second, odd=7)))
 
 
