@@ -191,6 +191,34 @@ def test_what_a_stop_interrupts_in_the_warm_up_is_in_its_counts():
     assert report.counts["interrupted"] == 0
 
 
+def test_what_a_thread_had_in_hand_at_a_stop_in_the_warm_up_is_in_its_counts():
+    runs = []
+
+    def step(ctx, params):
+        while not runs:
+            ctx.sleep(0.001)
+        if ctx.n == 200:
+            runs[0].stop()
+
+    worker = Worker(
+        *(step,),
+        execs_per_tick=[400, 1],
+        tick_duration="1h",
+        spread="burst",
+        warmup="1h",
+        threads=1,
+    )
+    runs.append(worker.start())
+    report = runs[0].finish()
+    assert report.warmup == {
+        **dict.fromkeys(OUTCOMES, 0),
+        "due": 400,
+        "ok": 201,
+        "interrupted": 199,
+    }
+    assert not any(report.counts.values())
+
+
 def test_a_warm_up_that_is_all_of_a_run_is_refused(calls):
     with pytest.raises(InvalidConfig, match="warmup: 120ms is all of the run: every exec is due"):
         three_ticks(calls, warmup="120ms")

@@ -202,6 +202,18 @@ def test_a_run_longer_than_its_window_is_not_judged_as_a_whole():
     assert (verdict_of(judge).value, verdict_of(judge).passed) == (2, True)
 
 
+def test_after_a_late_look_a_window_begins_at_the_last_look_before_it():
+    judge = judge_of("ok<=3 over 2s")
+    run = Run(judge)
+    for _ in range(3):
+        run.second(1)
+    run.second(1, 1, seconds=4)  # the looks at 4, 5 and 6 did not come
+    assert (verdict_of(judge).value, verdict_of(judge).at_s) == (2, 2)
+    run.second(1)
+    assert (verdict_of(judge).value, verdict_of(judge).at_s) == (3, 8)
+    assert verdict_of(judge).passed
+
+
 def test_a_window_of_an_hour_slides_by_the_minute_and_keeps_few_samples():
     judge = judge_of("ok<=3700 over 1h")
     growing = Growing()
@@ -219,6 +231,7 @@ SECONDS = st.lists(
         st.lists(st.integers(1, 2_000), max_size=4),
         st.sampled_from(["ok", "failed", "dropped"]),
         st.integers(-40, 40),
+        st.sampled_from([1, 1, 1, 1, 4]),
     ),
     min_size=1,
     max_size=30,
@@ -232,8 +245,10 @@ def test_the_worst_window_is_that_of_an_oracle_that_looks_at_every_one(
 ):
     judge = judge_of(f"{metric} over {length}s", begun_s=begun)
     growing, looks = Growing(), [(begun, [])]
-    for place, (times, outcome, jitter_ms) in enumerate(seconds, 1):
-        at = begun + place + jitter_ms / 1_000
+    second = begun
+    for place, (times, outcome, jitter_ms, pause) in enumerate(seconds, 1):
+        second += pause  # a look may come seconds late
+        at = second + jitter_ms / 1_000
         looks.append((at, [(took, outcome) for took in times]))
         growing.ends(*times, outcome=outcome)
         judge.look(growing.look(at), is_last=place == len(seconds))
