@@ -30,6 +30,11 @@ class Books:
         self._handoff = handoff
         self._skipped = skipped
 
+    @property
+    def is_closed(self) -> bool:
+        """True once the run was told to stop: no exec is begun any more."""
+        return self._handoff.is_closed
+
     def read(self, *, is_warmup: bool = False) -> Figures:
         """What happened so far, in about 1 ms for 16 threads; the counts add up at any moment.
 

@@ -32,15 +32,19 @@ class Judge:
         self._begun_ns = begun_ns
         self._cases = [_Case(threshold, begun_ns) for threshold in thresholds]
 
-    def look(self, figures: Figures, *, is_last: bool = False) -> None:
-        """Take the figures so far; ``abortion`` is then the threshold that ends the run, if any."""
+    def look(self, figures: Figures, *, is_last: bool = False, may_abort: bool = True) -> None:
+        """Take the figures so far; ``abortion`` is then the threshold that ends the run, if any.
+
+        A run that is being stopped, or is over, is not to be ended any more (``may_abort``).
+        """
         now = figures.elapsed_ns
         seconds = (now - self._begun_ns) / 1e9
         if seconds <= 0 and not is_last:
             return
         for case in self._cases:
             is_broken = case.look(figures, now, seconds, is_last=is_last)
-            if is_broken and case.threshold.aborts and self.abortion is None and not is_last:
+            may_end = may_abort and not is_last and self.abortion is None
+            if is_broken and case.threshold.aborts and may_end:
                 self.abortion = case.threshold
 
     def verdicts(self) -> list[Verdict]:

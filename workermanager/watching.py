@@ -85,7 +85,7 @@ class Watch:
 
     def _look(self, figures: Figures, *, is_last: bool = False) -> None:
         self.series.look(figures, is_last=is_last)
-        self.judge.look(figures, is_last=is_last)
+        self.judge.look(figures, is_last=is_last, may_abort=not self._books.is_closed)
         if self.judge.abortion is not None and not self._has_aborted:
             self._has_aborted = True
             self._abort()

@@ -1,6 +1,7 @@
 """Real runs held to thresholds: what they come to, what ends them, and what their ledger says."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from dataclasses import replace
 
@@ -191,6 +192,31 @@ def test_an_aborted_run_lets_the_running_execs_end(calls):
     assert report.run.ended_by == "threshold"
     assert report.counts["ok"] == len(calls.seen)
     assert report.counts["failed"] == 0
+
+
+def test_a_stop_from_outside_stays_one_though_its_drain_breaks_a_threshold():
+    waits, judged = threading.Event(), threading.Event()
+
+    def until_judged(ctx, params):
+        if ctx.n:
+            waits.set()
+            assert judged.wait(30)
+
+    run = Worker(
+        *(until_judged,),
+        execs_per_tick=5,
+        tick_duration="10ms",
+        threads=2,
+        abort_on=["rate>=1000/s over 1s"],
+    ).start()
+    assert waits.wait(30)
+    run.stop()
+    while run.verdicts()[0].value is None:
+        assert not run.wait(0.01)
+    judged.set()
+    report = run.finish()
+    assert (report.outcome, report.run.ended_by, report.exit_code) == ("interrupted", "stop", 105)
+    assert [(one.passed, one.aborted) for one in report.thresholds] == [(False, False)]
 
 
 def test_nothing_in_the_warm_up_aborts_a_run(calls):

@@ -18,6 +18,7 @@ class Books:
         self.at = 0.0
         self.warm, self.measured = Growing(), Growing()
         self.read_as = []
+        self.is_closed = False
 
     def read(self, *, is_warmup=False):
         self.read_as.append("warm-up" if is_warmup else "measured")
@@ -192,6 +193,18 @@ def test_a_broken_threshold_ends_the_run_once():
     watched.look(3)
     watched.end(4)
     assert watched.aborted_at == [2]
+
+
+def test_a_run_that_is_being_stopped_is_not_ended_by_what_the_stop_breaks():
+    watched = Watched(abort_on=["rate>=1/s over 1s"])
+    watched.books.measured.ends(1)
+    watched.look(1)
+    watched.books.is_closed = True  # from outside: what runs may end, nothing begins
+    watched.look(2)
+    watched.end(3)
+    assert watched.aborted_at == []
+    (verdict,) = watched.watch.judge.verdicts()
+    assert (verdict.passed, verdict.aborted) == (False, False)
 
 
 def test_what_happens_in_the_warm_up_ends_no_run():
