@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 from rich.text import Text
 
-from workermanager.cli.summary import VERDICTS, make_console, make_table
+from workermanager.cli.summary import VERDICTS, make_console, make_table, named
 from workermanager.durations import format_duration
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def show_comparison(comparison: Comparison, name_a: str, name_b: str) -> None:
     console.print(_changes(comparison))
     for names, side in ((comparison.only_in_a, "A"), (comparison.only_in_b, "B")):
         if names:
-            console.print(Text(f"only in {side}: {', '.join(names)}"))
+            console.print(Text(f"only in {side}: {', '.join(map(named, names))}"))
     for note in comparison.notes:
         console.print(Text.assemble(("note", "yellow"), f"  {note}"))
     console.print(Text(_LEGEND, style="dim"))
@@ -55,7 +55,7 @@ def _facts(side: Side) -> list[Text]:
     tags = " ".join(f"{name}={value}" for name, value in run.tags.items())
     return [
         Text(run.outcome, style=VERDICTS[run.outcome]),
-        Text(f"{run.name}, run {run.id}"),
+        Text(f"{named(run.name)}, run {run.id}"),
         Text(run.started_at),
         Text(f"{run.duration_s:,.3g} s, {side.windows:,} windows"),
         Text(tags),
@@ -67,7 +67,7 @@ def _changes(comparison: Comparison) -> Table:
     for change in comparison.changes:
         has_change = change.change is not None
         table.add_row(
-            Text(f"  {change.metric}" if change.step else change.metric),
+            Text(_metric(change)),
             _value(change.a, change.unit),
             _value(change.b, change.unit),
             f"{_signed(change.change)} {_unit(change)}" if change.change is not None else "-",
@@ -75,6 +75,12 @@ def _changes(comparison: Comparison) -> Table:
             Text(change.verdict, style=_COLOURS[change.verdict]),
         )
     return table
+
+
+def _metric(change: Change) -> str:
+    if change.step is None:
+        return change.metric
+    return f"  {named(change.step)}{change.metric.removeprefix(change.step)}"
 
 
 def _value(value: float | None, unit: str) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "TableColumn",
     "beside",
     "crop",
+    "cut_inside",
     "flow",
     "pad",
     "shorten",
@@ -70,7 +71,7 @@ def shorten(text: str, width: int) -> str:
     return "".join(part for part, _ in crop([(text, "")], width))
 
 
-def _cut_inside(text: str, width: int) -> str:
+def cut_inside(text: str, width: int) -> str:
     """As much of a name's beginning and end as fits: numbered ones differ in their ends."""
     end = width // 3
     if cell_len(text) <= width or end < 1:
@@ -131,5 +132,5 @@ def tabulate(names: Sequence[Span], columns: Sequence[TableColumn], width: int) 
     for row, (name, ink) in enumerate(names):
         cells = [(one.cells[row], one.width) for one in columns]
         figures = [(f"{_GAP}{text:>{wide}}", cell_ink) for (text, cell_ink), wide in cells]
-        lines.append([*pad([(_cut_inside(name, room), ink)], room), *figures])
+        lines.append([*pad([(cut_inside(name, room), ink)], room), *figures])
     return [crop(line, width) for line in lines]
