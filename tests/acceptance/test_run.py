@@ -201,3 +201,36 @@ def test_a_terminal_gets_a_live_table(settings, tmp_path, environment):
         assert part in shown
     assert "30 due = 30 ok" in shown
     assert ("\x1b[32m" in shown) == (not settings)
+<<<<<<< HEAD
+=======
+
+
+def test_an_encoding_without_all_characters_ends_no_run(call, tmp_path):
+    env = {"PYTHONIOENCODING": "ascii"}
+    done = call("run", f"{TARGETS}:factory", "--json", "r.json", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "report: r.json" in done.stdout
+    done = call("report", "r.json", "--json", env=env)
+    assert done.stdout == (tmp_path / "r.json").read_text()
+
+
+def test_documents_on_standard_output_are_utf_8(tmp_path, environment):
+    printed = subprocess.run(
+        [
+            *(sys.executable, "-m", "workermanager", "run", f"{TARGETS}:factory", "--quiet"),
+            *("--tag", "city=Łódź", "--json", "-"),
+        ],
+        env={**environment, "PYTHONIOENCODING": "iso-8859-1"},
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert json.loads(printed)["run"]["tags"] == {"city": "Łódź"}
+
+
+@pytest.mark.parametrize("place", ["/dev/stdout", "/dev/fd/1"])
+def test_a_report_may_go_to_a_pipe(place, call):
+    done = call("run", f"{TARGETS}:factory", "--quiet", "--json", place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["counts"]["ok"] == 5
+>>>>>>> 686f69f (Two expectations of the tests are as exact as what they ask)
