@@ -201,8 +201,6 @@ def test_a_terminal_gets_a_live_table(settings, tmp_path, environment):
         assert part in shown
     assert "30 due = 30 ok" in shown
     assert ("\x1b[32m" in shown) == (not settings)
-<<<<<<< HEAD
-=======
 
 
 def test_an_encoding_without_all_characters_ends_no_run(call, tmp_path):
@@ -233,4 +231,3 @@ def test_a_report_may_go_to_a_pipe(place, call):
     done = call("run", f"{TARGETS}:factory", "--quiet", "--json", place)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"]["ok"] == 5
->>>>>>> 686f69f (Two expectations of the tests are as exact as what they ask)
