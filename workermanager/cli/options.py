@@ -22,7 +22,7 @@ _FLAGS = (
     ("ticks", "N", "How many ticks; without it the target's, or else no end."),
     ("tick_duration", "TIME", "How long a tick is: 500ms, 1s, 1m30s; 0 makes all due at once."),
     ("rate", "RATE", "Instead of ticks, a constant rate: 100/s, 90/min, 1/h."),
-    ("duration", "TIME", "For how long; without it, the target's, or else no end."),
+    ("duration", "TIME", "For how long; a new --rate without it, or --count, has no end."),
     ("count", "N", "At a rate: how many execs."),
     ("stages", "TIME:RATE,…", "Points of a rate line: 0:10/s,30s:100/s,60s:100/s."),
     ("warmup", "TIME", "How long the run goes before anything counts."),
