@@ -3,6 +3,7 @@
 import http.client
 import importlib.util
 import json
+import logging
 import socket
 import threading
 from contextlib import contextmanager
@@ -387,6 +388,20 @@ def test_nobody_who_listens_keeps_the_page_from_ending(served):
         until(events, "state")
         served.dashboard.__exit__()
         assert [name for name, _ in events if name != "state"] == []
+
+
+def test_a_listener_that_never_reads_is_let_go_without_a_word(monkeypatch):
+    heard = []
+    root = logging.Handler()
+    root.emit = heard.append
+    monkeypatch.setattr(logging.getLogger(), "handlers", [root])
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        with _serve() as page:
+            deaf.connect(page.dashboard.address)
+            deaf.sendall(f"GET /plotly.min.js HTTP/1.1\r\nHost: {page.host}\r\n\r\n".encode())
+            assert deaf.recv(4) == b"HTTP"
+    assert [record.getMessage() for record in heard] == []
 
 
 def test_a_run_that_nobody_watches_is_not_looked_at(served):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from loguru import logger
 
+from workermanager.redaction import one_line
 from workermanager.web.address import Address, bind
 from workermanager.web.packages import FOR_PAGE, check_packages, plotly_script
 
@@ -90,6 +92,7 @@ class Dashboard:
             server_header=False,
             timeout_graceful_shutdown=_LAST_WORDS_S,
         )
+        _take_over_log()
         self._server = uvicorn.Server(config)
         is_up = threading.Event()
         self._thread = threading.Thread(
@@ -108,6 +111,9 @@ class Dashboard:
             self._loop = asyncio.get_running_loop()
             is_up.set()
             await server.serve(sockets=[self._socket])
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()  # who never reads would never be let go
+            await asyncio.sleep(0)  # it is closed at the loop's next turn
 
         try:
             asyncio.run(serve())
@@ -121,3 +127,18 @@ class Dashboard:
         if self._loop is not None:
             with suppress(RuntimeError):  # its loop is closed: that was logged
                 self._loop.call_soon_threadsafe(what, *arguments)
+
+
+class _Log(logging.Handler):
+    """What the server says, for who debugs: that a client never read to the end is no news."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.debug("dashboard: {}", one_line(record.getMessage()))
+
+
+def _take_over_log() -> None:
+    """Keep uvicorn's words off the terminal, where the run is being shown."""
+    theirs = logging.getLogger("uvicorn.error")
+    theirs.propagate = False
+    if not any(isinstance(handler, _Log) for handler in theirs.handlers):
+        theirs.addHandler(_Log())
