@@ -138,3 +138,22 @@ def test_another_number_for_every_tick_leaves_how_long_as_it_was(before, level, 
     worker = Worker(lambda ctx, params: None)
     fields = settle(worker, before, {"execs_per_tick": 7, **level})
     assert (fields["execs_per_tick"], fields["ticks"], fields["shape"]) == (7, ticks, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "line"),
+    [
+        ([Ramp("0/s", "20/s", "2s"), Rate("20/s", "2s")], 25, "0:0/s,2s:20/s,4s:20/s,count=25"),
+        ("0:10/s,2s:10/s", 5, "0:10/s,2s:10/s,count=5"),
+        ("0:10/s,...,count=50", 5, "0:10/s,...,count=5"),
+    ],
+)
+def test_a_count_ends_any_rate_line(shape, count, line):
+    fields = settle(Worker(step, shape=shape), {"count": count})
+    assert fields["shape"] == line
+    assert Worker(step, **fields).plan().arrivals.total == count
+
+
+def test_a_count_is_refused_where_ticks_are_listed():
+    with pytest.raises(InvalidConfig, match="count goes with a rate"):
+        settle(Worker(step, shape=Ticks([1, 2])), {"count": 2})

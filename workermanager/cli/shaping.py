@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
 from workermanager.durations import format_duration, parse_duration
-from workermanager.shapes import Rate
+from workermanager.shapes import Rate, Ticks, format_stages
 
 if TYPE_CHECKING:
     from workermanager.worker import Worker
@@ -103,6 +103,9 @@ def _cut(shape: Any, duration: Any, count: int | None) -> Any:
             duration=shape.duration if duration is None else duration,
             count=shape.count if count is None else count,
         )
-    if duration is None and isinstance(shape, str):
-        return f"{shape},count={count}"
-    raise InvalidConfig("duration: the stages say themselves how long they are")
+    if duration is not None:
+        raise InvalidConfig("duration: the stages say themselves how long they are")
+    if isinstance(shape, Ticks):
+        raise InvalidConfig("count goes with a rate: give rate as well, or ticks instead")
+    line, _, _ = format_stages(shape).partition(",count=")  # what it may have of its own
+    return f"{line},count={count}"
