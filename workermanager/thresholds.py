@@ -42,6 +42,7 @@ _EXPRESSION: Final = re.compile(
 )
 _METRIC: Final = re.compile(r"(?:(?P<scope>.+)\.)?(?P<name>p\d{1,2}(?:\.\d+)?|p100|[^\W\d]\w*)")
 _PERCENTILE: Final = re.compile(r"p(100|\d{1,2}(?:\.\d+)?)")
+_NINES: Final = re.compile(r"p99\d+")  # as others, and our reports, write p99.9
 _TIMES: Final = ("response", "lag", "service")
 _OF_TIMES: Final = ("mean", "max")
 _OF_RUN: Final = ("due", "ok", "failed", "dropped", "expired", "interrupted", "retried")
@@ -276,6 +277,8 @@ def _check(name: str, known: Collection[str], shown: str, more: Collection[str] 
 
 def _unknown(shown: str, name: str, known: Collection[str]) -> InvalidConfig:
     close = get_close_matches(name, known, n=1)
+    if _NINES.fullmatch(name):
+        close = [f"{name[:3]}.{name[3:]}"]
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
     return InvalidConfig(f"{shown}: no {name!r}; {hint}")
 

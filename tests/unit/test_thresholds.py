@@ -157,7 +157,7 @@ def test_a_table_may_be_called_as_a_figure_is(table):
         # metrics
         ("fialed==0", "no 'fialed'; did you mean failed?"),
         ("droped==0", "no 'droped'; did you mean dropped?"),
-        ("p999<200ms", "no 'p999'; did you mean"),
+        ("p999<200ms", "no 'p999'; did you mean p99.9?"),
         ("p101<200ms", "no 'p101'; there are due, ok, failed"),
         ("p99.<200ms", "'p99.' is no metric; write p99<200ms"),
         ("5xx==0", "'5xx' is no metric; write"),
@@ -165,7 +165,7 @@ def test_a_table_may_be_called_as_a_figure_is(table):
         ("addUser<50ms", "addUser has several figures; write addUser.p99"),
         ("lag<50ms", "lag has several figures; write lag.p99"),
         ("lag.rate<5/s", "no 'rate'; there are p50, p99, p99.9, mean, max"),
-        ("lag.p999<5ms", "no 'p999'; did you mean p99"),
+        ("lag.p999<5ms", "no 'p999'; did you mean p99.9?"),
         ("addUsr.p95<50ms", "no 'addUsr'; did you mean addUser?"),
         ("latency.p95<50ms", "no 'latency'; there are addUser, add user"),
         ("addUser.transakt.p95<5ms", "no 'addUser.transakt'; did you mean addUser.transact?"),
