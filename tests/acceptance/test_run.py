@@ -218,7 +218,7 @@ def test_documents_on_standard_output_are_utf_8(tmp_path, environment):
             *(sys.executable, "-m", "workermanager", "run", f"{TARGETS}:factory", "--quiet"),
             *("--tag", "city=Łódź", "--json", "-"),
         ],
-        env={**environment, "PYTHONIOENCODING": "iso-8859-1"},
+        env={**environment, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
         cwd=tmp_path,
         capture_output=True,
         check=True,

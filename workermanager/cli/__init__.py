@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from importlib import import_module
@@ -49,6 +50,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code; bad input gets one line on standard error."""
+    _write_what_can_be()
     try:
         code = cli.main(prog_name="workermanager", standalone_mode=False)
     except click.ClickException as error:
@@ -72,6 +74,13 @@ def main() -> None:
         _complain(str(error))
         code = EXIT_INVALID
     sys.exit(code)
+
+
+def _write_what_can_be() -> None:
+    """Where the terminal's encoding has not all characters, write ``?`` for them and go on."""
+    for stream in (sys.stdout, sys.stderr):  # None where it is closed
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _complain(message: str) -> None:

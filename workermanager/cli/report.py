@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import rich_click as click
 
 from instrumentation.errors import InvalidConfig
-from workermanager.cli.outputs import render_html
+from workermanager.cli.outputs import render_html, render_json
 from workermanager.cli.sink import Sink
 from workermanager.cli.summary import show
 from workermanager.report import EXIT_FAILED, EXIT_OK, load_report
@@ -95,7 +95,7 @@ def command(
         is_saved = Sink("--html", html_path, render_html).save(report)
         return EXIT_OK if is_saved else EXIT_FAILED
     if as_json:
-        click.echo(report.to_json())
+        click.echo(render_json(report).encode(), nl=False)
     else:
         show(report)
     return EXIT_OK

@@ -23,7 +23,7 @@ class Sink:
     """Where one form of the report goes; ``flag`` asked for it, ``render`` makes its text.
 
     A file is written beside its place and then moved there, so a full disk cannot leave half of
-    one. ``-`` is standard output.
+    one. ``-`` is standard output. It is UTF-8 everywhere, whatever a terminal speaks.
 
     Raises:
         click.UsageError: it cannot be written there.
@@ -31,7 +31,7 @@ class Sink:
 
     def __init__(self, flag: str, path: str, render: Callable[[Report], str]) -> None:
         self.is_stdout = path == "-"
-        self.path = Path(os.path.realpath(path))
+        self.path = _place(path)
         self._flag = flag
         self._render = render
         if self.is_stdout:
@@ -53,7 +53,7 @@ class Sink:
         """Write the report; False, with a line on standard error, if that failed after all."""
         text = self._render(report)
         if self.is_stdout:
-            click.echo(text, nl=False)
+            click.echo(text.encode(), nl=False)
             return True
         try:
             self._save(text)
@@ -74,6 +74,12 @@ class Sink:
             draft.replace(self.path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _place(path: str) -> Path:
+    """Where a path leads from here; one to a pipe (``/dev/stdout``) stands, for it has no other."""
+    place = Path(path).absolute()
+    return place if place.exists() and not place.is_file() else Path(os.path.realpath(path))
 
 
 def _make_draft(path: Path) -> Path:
