@@ -100,6 +100,42 @@ def look_ms(run):
     return median(took) * 1e3
 
 
+def disturbed(seconds):
+    """What one look makes a run drop, which is asked for more of them than one a second.
+
+    Between looks there are pauses of as long, which show what is dropped anyway.
+    """
+    run = Worker(
+        [first_step, second_step],
+        shape=Rate(RATE, seconds + 1),
+        thresholds=THRESHOLDS,
+        overrun="drop",
+        threads=THREADS,
+    ).prepare()
+    run.watch.start = lambda: None  # its own looks would fall into the others
+    cursor = run._handoff.cursor
+    dropped, took = {"look": [], "pause": []}, [0.0]
+    ways = {"look": run.watch.look, "pause": lambda: time.sleep(took[-1])}
+    run.start()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for name, disturb in ways.items():
+            time.sleep(0.05)
+            before, begun = cursor.dropped, time.perf_counter()
+            disturb()
+            if name == "look":
+                took.append(time.perf_counter() - begun)
+            time.sleep(0.003)  # what fell due meanwhile is dropped only when a thread looks
+            dropped[name].append(cursor.dropped - before)
+    run.finish()
+    return {
+        "looks": len(dropped["look"]),
+        "took": median(took[1:]) * 1e3,
+        **{name: sum(found) / len(found) for name, found in dropped.items()},
+        **{f"median {name}": median(found) for name, found in dropped.items()},
+    }
+
+
 # (c) what shapes cost
 
 
@@ -144,6 +180,7 @@ def shaped(name):
 def run(rounds: int | None, *, quick: bool) -> list[Measured]:
     return [
         *run_held(rounds or 1, 5 if quick else 30, WAYS[: 1 if quick else None]),
+        *run_disturbed(rounds or 1, 5 if quick else 20),
         *run_unpaced(rounds or (1 if quick else 7), 500_000 if quick else 2_000_000),
         *run_shapes(rounds or (1 if quick else 3)),
     ]
@@ -181,6 +218,25 @@ def run_held(rounds, seconds, ways):
             f"{lost:.0f} lost, {lag:.2f} ms",
             is_met=not lost and lag < LONGEST_LAG_MS,
         )
+    return found
+
+
+def run_disturbed(rounds, seconds):
+    found = compare([Candidate("ours", disturbed, (seconds,))], rounds)
+    figures = ("look", "median look", "pause", "median pause")
+    print_table(
+        f"load: arrivals dropped during a look, and during a pause of as long, {RATE:,} a second,"
+        f" {THREADS} threads, drop;\nmean and median",
+        ("", "looks", "ms each", *figures),
+        [
+            one.row(
+                one.cell("looks", "{:,.0f}"),
+                one.cell("took"),
+                *(one.cell(figure, "{:,.1f}") for figure in figures),
+            )
+            for one in found
+        ],
+    )
     return found
 
 
