@@ -47,6 +47,7 @@ class Config:
     warmup: str | None = None
     thresholds: tuple[str, ...] | None = None
     abort_on: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
     spread: Spread | None = None
     overrun: str | None = None
     threads: int | None = None
@@ -209,6 +210,7 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "warmup": _parse_duration,
     "thresholds": _parse_list,
     "abort_on": _parse_list,
+    "tags": _parse_list,
     "spread": _one_of(*SPREADS),
     "overrun": _parse_overrun,
     "threads": _whole(1),

@@ -114,6 +114,11 @@ class Run:
         kept = self._persistence
         return kept is not None and kept.has_ledger
 
+    @property
+    def is_finished(self) -> bool:
+        """True once nothing of its plan is left to do, whatever its thresholds say."""
+        return self._is_done and self._is_called_back
+
     # Starting
 
     def start(self) -> Run:
@@ -286,7 +291,7 @@ class Run:
 
     def _state(self, report: Report) -> str:
         """What the ledger calls the run: finished if every exec is, whatever thresholds say."""
-        if self._is_done and self._is_called_back:
+        if self.is_finished:
             return FINISHED
         return "interrupted" if report.outcome == "interrupted" else "failed"
 

@@ -146,6 +146,8 @@ class Threshold:
         """What the metric is made of so far; ``seconds`` were measured."""
         if self.unit == "ms":
             return Sample(self._durations(figures), 0, 0, seconds)
+        if self.scope == "rows":
+            seconds = figures.elapsed_ns / 1e9  # those that the warm-up wrote are there as well
         number, whole = self._numbers(figures)
         return Sample(None, number, whole, seconds)
 
@@ -228,6 +230,8 @@ def parse_threshold(
         window_ns=window_ns,
         aborts=aborts,
     )
+    if threshold.is_gauge and (threshold.comparison not in _GROWING or window_ns is not None):
+        raise InvalidConfig(f"{shown}: of {metric} it is the highest that counts: {metric}<100")
     is_growing = not unit and not threshold.is_gauge and window_ns is None
     if aborts and is_growing and threshold.comparison not in _GROWING:
         raise InvalidConfig(

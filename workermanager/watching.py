@@ -25,6 +25,8 @@ _LAST_WORDS_S: Final = 10.0
 class Watch:
     """Reads a run's books at every whole second, in a thread of its own, and at the end.
 
+    Observers are told what was measured: they hear nothing before the warm-up is over.
+
     ``elapsed`` tells nanoseconds since the run began, of which the first ``warmup_ns`` are warm-up.
     ``abort`` is called, one time, when a threshold ends the run. An observer that raises is told of
     once and heard no more: what watches a run must not end it.

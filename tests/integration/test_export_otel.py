@@ -171,20 +171,6 @@ def test_figures_go_out_at_every_interval(collector, monkeypatch):
     assert len(starts) == 1
 
 
-def test_figures_that_begin_anew_after_a_warm_up_have_a_new_start(collector, monkeypatch):
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
-    warm, measured = finished(100).figures(), finished(10).figures()
-    shown = [warm]
-    with OtelMetrics() as metrics:
-        metrics.attach(lambda: shown[0], LABELS)
-        assert collector.has_come.wait(10)
-        shown[0] = measured
-    points = [metrics_of(one)["exec.due"].sum.data_points[0] for one in collector.metrics]
-    first, last = points[0], points[-1]
-    assert (first.as_int, last.as_int) == (100, 10)
-    assert last.start_time_unix_nano >= first.time_unix_nano
-
-
 def test_the_resource_says_who_and_which_run(collector, monkeypatch):
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=staging")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret")

@@ -19,6 +19,7 @@ SETTINGS = {
     "WARMUP": ("5s", "5s"),
     "THRESHOLDS": ("p99<200ms, failed<0.1%", ("p99<200ms", "failed<0.1%")),
     "ABORT_ON": ("failed<5%", ("failed<5%",)),
+    "TAGS": ("env=ci, branch=main", ("env=ci", "branch=main")),
     "HISTORY": ("off", "off"),
     "SPREAD": ("Poisson", "poisson"),
     "OVERRUN": ("late:500ms", "late:500ms"),

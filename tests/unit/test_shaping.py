@@ -97,15 +97,18 @@ REFUSED = [
     (FIVE, [{"rate": "9/s", "ticks": 3}], "ticks go with execs_per_tick; with rate give duration"),
     (FIVE, [{"rate": "9/s"}, {"ticks": 3}], "with rate give duration or count"),
     (FIVE, [{"stages": STAGES}, {"ticks": 3}], "with stages give duration or count"),
-    (AT_RATE, [{"ticks": 3}], "with shape give duration or count"),
+    (AT_RATE, [{"ticks": 3}], "with rate give duration or count"),
     (FIVE, [{"count": 3}], "count goes with a rate: give rate as well, or ticks instead"),
     (FIVE, [{"rate": "9/s", "count": 4}, {"execs_per_tick": 1, "count": 3}], "count goes with"),
     (FIVE, [{"duration": "2500ms"}], "duration: 2.5s is no whole number of ticks of 1s"),
     (FIVE, [{"duration": 0}], "duration: 0s is no whole number of ticks"),
     (FIVE, [{"duration": "1s", "tick_duration": 0}], "is no whole number of ticks of 0s"),
-    (FIVE, [{"stages": STAGES, "duration": "3s"}], "the stages say themselves how long they are"),
-    (RAMP, [{"duration": "3s"}], "the stages say themselves how long they are"),
-    (RAMP, [{"count": 3}], "the stages say themselves how long they are"),
+    (
+        FIVE,
+        [{"stages": STAGES, "duration": "3s"}],
+        "stages and shapes say themselves how long they are",
+    ),
+    (RAMP, [{"duration": "3s"}], "stages and shapes say themselves how long they are"),
 ]
 
 
@@ -131,7 +134,8 @@ def test_ticks_of_the_target_are_a_shape():
         ({"execs_per_tick": (1, 2, 3)}, {}, 3),
         ({"duration": "10s"}, {"ticks": 4}, 4),
         ({"ticks": 10}, {"duration": "4s"}, 4),
-        ({"rate": "5/s", "duration": "10s"}, {}, None),
+        ({"rate": "5/s", "duration": "10s"}, {}, 10),
+        ({"stages": STAGES}, {}, None),
     ],
 )
 def test_another_number_for_every_tick_leaves_how_long_as_it_was(before, level, ticks):
@@ -157,3 +161,18 @@ def test_a_count_ends_any_rate_line(shape, count, line):
 def test_a_count_is_refused_where_ticks_are_listed():
     with pytest.raises(InvalidConfig, match="count goes with a rate"):
         settle(Worker(step, shape=Ticks([1, 2])), {"count": 2})
+
+
+@pytest.mark.parametrize(
+    ("shape", "before", "level", "meant"),
+    [
+        (Rate("100/s", "1m"), {}, {"rate": "50/s"}, Rate("50/s", "1m")),
+        (Rate("100/s", count=9), {}, {"rate": "50/s"}, Rate("50/s", count=9)),
+        (Rate("100/s", "1m"), {}, {"rate": "50/s", "count": 7}, Rate("50/s", count=7)),
+        (None, {"duration": "3s"}, {"rate": "50/s"}, Rate("50/s", "3s")),
+        (STAGES, {}, {"rate": "50/s"}, Rate("50/s")),
+        (Rate("100/s", "1m"), {}, {"duration": "5s"}, Rate("100/s", "5s")),
+    ],
+)
+def test_another_rate_leaves_how_long_as_it_was(shape, before, level, meant):
+    assert settle(Worker(step, shape=shape), before, level)["shape"] == meant

@@ -100,7 +100,8 @@ def _shortest(path: Path) -> Path:
 
 def _say_what_to_do(run: Run, report: Report) -> None:
     """How to finish a run that is not, where its ledger makes that possible."""
-    if run.can_be_resumed and report.outcome != "passed" and run.plan.database not in _IN_MEMORY:
+    is_left = run.can_be_resumed and not run.is_finished
+    if is_left and report.outcome != "passed" and run.plan.database not in _IN_MEMORY:
         url = redact(str(run.plan.database))
         click.echo(f"to finish it: workermanager resume {run.id} --database {url}", err=True)
 

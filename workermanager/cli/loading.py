@@ -61,7 +61,8 @@ def load(
         assignments = (*(record.origin or {}).get("params", ()), *assignments)
     try:
         params = parse_params(assignments)
-        given["tags"] = {**worker.tags, **parse_tags(given.pop("tags", ()))}
+        pairs = (*settings.pop("tags", ()), *given.pop("tags", ()))
+        given["tags"] = {**worker.tags, **parse_tags(pairs)}
     except InvalidConfig as error:
         raise click.UsageError(str(error)) from None
     load = settle(worker, *loads, given)

@@ -54,7 +54,10 @@ def _to_stderr(text: str) -> None:
 
 def _as_text(record: Record) -> str:
     record["extra"]["shown"] = _printable(record["message"])
-    place = "<dim>{extra[step]} exec {extra[n]}</dim> " if "step" in record["extra"] else ""
+    place = ""
+    if "step" in record["extra"]:
+        record["extra"]["place"] = _printable(str(record["extra"]["step"]))
+        place = "<dim>{extra[place]} exec {extra[n]}</dim> "
     return f"{{time:HH:mm:ss.SSS}} {{level: <7}} {place}{{extra[shown]}}\n{{exception}}"
 
 

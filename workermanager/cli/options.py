@@ -13,7 +13,7 @@ from workermanager.config import parse_setting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["force_option", "output_options", "panels", "plan_options"]
+__all__ = ["force_option", "output_options", "panels", "plan_options", "threshold_options"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -22,7 +22,7 @@ _FLAGS = (
     ("ticks", "N", "How many ticks; without it the target's, or else no end."),
     ("tick_duration", "TIME", "How long a tick is: 500ms, 1s, 1m30s; 0 makes all due at once."),
     ("rate", "RATE", "Instead of ticks, a constant rate: 100/s, 90/min, 1/h."),
-    ("duration", "TIME", "For how long; a new --rate without it, or --count, has no end."),
+    ("duration", "TIME", "For how long; without it, as the target says, or no end."),
     ("count", "N", "At a rate: how many execs."),
     ("stages", "TIME:RATE,…", "Points of a rate line: 0:10/s,30s:100/s,60s:100/s."),
     ("warmup", "TIME", "How long the run goes before anything counts."),
@@ -125,7 +125,7 @@ def plan_options(
                 help="Params for every exec from a JSON or TOML file, below --set.",
             )(command)
         if not names:
-            command = _threshold_options(command)
+            command = threshold_options(command)
         command = click.option(
             "--env-file",
             type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -137,7 +137,8 @@ def plan_options(
     return decorate
 
 
-def _threshold_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def threshold_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags of thresholds and tags."""
     for flag, name, metavar, text in (
         ("--tag", "tags", "NAME=TEXT", "What to know the run by."),
         ("--abort-on", "abort_on", "EXPR", "A threshold that ends the run once it is broken."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -11,7 +12,7 @@ import rich_click as click
 from workermanager.cli.sink import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from workermanager.report import Report
@@ -57,6 +58,9 @@ def open_sinks(output: Output) -> list[Sink]:
     sinks = [Sink(flag, path, render) for flag, path, render in wanted if path is not None]
     if sum(sink.is_stdout for sink in sinks) > 1:
         raise click.UsageError("only one report can go to standard output")
+    files = [sink.path for sink in sinks if sink.path.is_file() or not sink.path.exists()]
+    if len(set(files)) < len(files):
+        raise click.UsageError("two reports cannot go to one file")
     if output.html_path is not None:
         from workermanager.web.packages import FOR_REPORT, check_packages  # noqa: PLC0415 - an extra
 
@@ -83,6 +87,15 @@ def render_csv(report: Report) -> str:
     text = io.StringIO(newline="")
     write_windows(report.series, text)
     return text.getvalue()
+
+
+def _call_together(functions: Sequence[Callable[[], object]]) -> None:
+    """Call functions that may each wait for long, all at once."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 class Exports:
@@ -163,13 +176,14 @@ class Exports:
         from workermanager.exports.otel import open_metrics  # noqa: PLC0415 - an extra
         from workermanager.exports.tracing import open_tracer  # noqa: PLC0415 - an extra
 
-        metrics = open_metrics()
-        if metrics is not None:
-            stack.enter_context(metrics)
-            self._attach.append(lambda: metrics.attach(self._run.figures, self._labels))
-        tracer = open_tracer(self._run.plan.tags, is_global=True)
-        if tracer is not None:
-            self._run.tracer = stack.enter_context(tracer)
+        with ExitStack() as opened:
+            if (metrics := open_metrics()) is not None:
+                opened.callback(metrics.close)
+                self._attach.append(lambda: metrics.attach(self._run.figures, self._labels))
+            self._run.tracer = tracer = open_tracer(self._run.plan.tags, is_global=True)
+            opened.pop_all()
+        closes = [one.close for one in (metrics, tracer) if one is not None]
+        stack.callback(_call_together, closes)
 
     def _open_dashboard(self, text: str, stack: ExitStack) -> None:
         from workermanager.web.address import parse_address  # noqa: PLC0415 - seldom wanted

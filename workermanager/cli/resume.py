@@ -8,7 +8,7 @@ import rich_click as click
 
 from workermanager.cli.conduct import conduct
 from workermanager.cli.loading import find_target, load
-from workermanager.cli.options import force_option, output_options, plan_options
+from workermanager.cli.options import force_option, output_options, plan_options, threshold_options
 from workermanager.cli.outputs import Output
 from workermanager.cli.target import read_params
 
@@ -22,6 +22,7 @@ __all__ = ["command"]
 @click.argument("run_id", metavar="RUN_ID")
 @click.argument("target", metavar="[TARGET]", required=False)
 @plan_options("threads", "grace", "database", target=False)
+@threshold_options
 @force_option
 @output_options
 def command(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["LOAD", "settle"]
 
 _BASES: Final = ("execs_per_tick", "rate", "stages", "shape")
+_WHOLE: Final = ("stages", "shape")  # they say for how long as well
 _LENGTHS: Final = ("ticks", "duration", "count")
 LOAD: Final = (*_BASES, *_LENGTHS)
 
@@ -24,13 +24,13 @@ def settle(worker: Worker, *levels: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a Worker that say how many execs there are; a later level wins.
 
     A level that says how many (``execs_per_tick``, ``rate``, ``stages``) replaces what the levels
-    before it say; one that only says for how long (``ticks``, ``duration``, ``count``) keeps it.
+    before it say of that, one that says for how long (``ticks``, ``duration``, ``count``) what they
+    say of that. Stages and lists say both.
 
     Raises:
         InvalidConfig: what is said does not go together.
     """
-    own = {"execs_per_tick": worker.execs_per_tick, "ticks": worker.ticks, "shape": worker.shape}
-    load = {name: value for name, value in own.items() if value is not None}
+    load = _own(worker)
     for level in levels:
         load = _lay_over(load, {name: level[name] for name in LOAD if name in level})
     tick_durations = (
@@ -45,25 +45,39 @@ def _lay_over(load: dict[str, Any], level: dict[str, Any]) -> dict[str, Any]:
         raise InvalidConfig(f"{bases[0]} and {bases[1]} both say how many execs: give one of them")
     if "ticks" in level and "duration" in level:
         raise InvalidConfig("ticks and duration both say how long: give one of them")
-    if bases == ["execs_per_tick"]:
-        return {**_length_of(load, level), **level}
     if bases:
-        return level
+        return {**_length_of(load, level, bases[0]), **level}
     if "ticks" in level or "duration" in level:
         load = {name: value for name, value in load.items() if name not in ("ticks", "duration")}
     return {**load, **level}
 
 
-def _length_of(load: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any]:
-    """For how long ticks go on when they get another number of execs; a list says so itself."""
-    if isinstance(level["execs_per_tick"], tuple) or "ticks" in level or "duration" in level:
+def _own(worker: Worker) -> dict[str, Any]:
+    """What the target says itself."""
+    shape = worker.shape
+    if isinstance(shape, Rate):
+        own: dict[str, Any] = {
+            "rate": shape.rate,
+            "duration": shape.duration,
+            "count": shape.count,
+        }
+    else:
+        own = {"execs_per_tick": worker.execs_per_tick, "ticks": worker.ticks, "shape": shape}
+    return {name: value for name, value in own.items() if value is not None}
+
+
+def _length_of(load: Mapping[str, Any], level: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """For how long another number goes on: as before, if nothing is said of that."""
+    is_list = isinstance(level.get("execs_per_tick"), tuple)
+    if is_list or base in _WHOLE or any(name in level for name in _LENGTHS):
         return {}
     execs = load.get("execs_per_tick")
     if execs is not None and not isinstance(execs, int):
-        return {"ticks": len(execs)}
-    if any(name in load for name in _BASES[1:]):
+        return {"ticks": len(execs)} if base == "execs_per_tick" else {}
+    if any(name in load for name in _WHOLE):
         return {}
-    return {name: load[name] for name in ("ticks", "duration") if name in load}
+    kept = ("ticks", "duration") if base == "execs_per_tick" else ("duration", "count")
+    return {name: load[name] for name in kept if name in load}
 
 
 def _as_fields(load: Mapping[str, Any], tick_duration: Any) -> dict[str, Any]:
@@ -94,17 +108,11 @@ def _ticks_in(duration: Any, tick_duration: Any) -> int:
 
 
 def _cut(shape: Any, duration: Any, count: int | None) -> Any:
-    """A shape of the target's or of stages, with another length."""
-    if duration is None and count is None:
-        return shape
-    if isinstance(shape, Rate):
-        return replace(
-            shape,
-            duration=shape.duration if duration is None else duration,
-            count=shape.count if count is None else count,
-        )
+    """A shape of the target's or of stages, ended by a count."""
     if duration is not None:
-        raise InvalidConfig("duration: the stages say themselves how long they are")
+        raise InvalidConfig("duration: stages and shapes say themselves how long they are")
+    if count is None:
+        return shape
     if isinstance(shape, Ticks):
         raise InvalidConfig("count goes with a rate: give rate as well, or ticks instead")
     line, _, _ = format_stages(shape).partition(",count=")  # what it may have of its own

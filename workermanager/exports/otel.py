@@ -272,14 +272,10 @@ class _Points:
         self._resource = resource
         self._began = began_ns
         self._now = began_ns
-        self._ended = 0
 
     def make(self, figures: Figures, now_ns: int) -> MetricsData:
         """All metrics at a moment of the wall clock."""
-        ended = figures.counts["ok"] + figures.counts["failed"]
-        if ended < self._ended:
-            self._began = self._now  # the warm-up is over, and its figures are none of these
-        self._now, self._ended = now_ns, ended
+        self._now = now_ns
         metrics = [*self._execs(figures), *self._steps(figures), *self._rows(figures)]
         scope = ScopeMetrics(scope=_SCOPE, metrics=metrics, schema_url="")
         return MetricsData([ResourceMetrics(self._resource, [scope], schema_url="")])
