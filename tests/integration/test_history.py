@@ -171,7 +171,7 @@ def test_no_more_bytes_are_kept_than_allowed_but_always_the_latest_run(tmp_path)
         History(path).save(run(name, windows=60))
     with closing(sqlite3.connect(path)) as connection:
         (size,) = connection.execute("SELECT max(size) FROM runs").fetchone()
-    History(path, most_bytes=3 * size).save(run("four", windows=60))
+    History(path, most_bytes=7 * size // 2).save(run("four", windows=60))
     assert ids(History(path)) == ["four", "three", "two"]
     History(path, most_bytes=1).save(run("five"))
     assert ids(History(path)) == ["five"]
