@@ -98,7 +98,7 @@ class Cursor:
         self.closed_at: int | None = None
         self.on_tick: Callable[[int], None] | None = None
         self._next = 0
-        self._pace: int | None = None  # `drop` only: the latest that a thread told of
+        self._pace: int | None = None  # `drop` only: what threads told of lately
         self._next_tick_first = 0
         self._kept: deque[int] = deque()  # `drop` only: due, and promised to an idle thread
         self._end = arrivals.total
@@ -117,7 +117,8 @@ class Cursor:
             return None
         due = self.arrivals.due_by(elapsed_ns)
         if self.overrun.kind == "drop":
-            self._pace = self._pace if pace is None else pace
+            if pace is not None:  # a thread that was kept from running seems slow for once
+                self._pace = max(pace, ((self._pace or 0) + pace) // 2)
             if self._pace is None:  # nothing has ended: what has no room is seen when something has
                 return self._hand_out(1) if idle and due > self._next else None
             return self._take_or_drop(due, idle * self._turns(elapsed_ns, due, self._pace))
