@@ -9,7 +9,7 @@ from benchmarks.engine import per_exec
 from benchmarks.harness import Candidate, Measured, compare, print_table, print_target
 from benchmarks.lateness import FIGURES, reported
 from workermanager import Ramp, Rate, Ticks, Worker
-from workermanager.shapes import make_layout
+from workermanager.stages import make_layout
 
 RATE, WARMUP_S = 10_000, 2
 THREADS = 16

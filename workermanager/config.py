@@ -22,7 +22,7 @@ from workermanager.clock import SPREADS, Spread
 from workermanager.cursor import Overrun
 from workermanager.durations import parse_duration
 from workermanager.rates import parse_rate
-from workermanager.shapes import parse_stages
+from workermanager.stages import parse_stages
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "PREFIX", "Config", "Environment", "parse_setting"]
 

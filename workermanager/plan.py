@@ -14,7 +14,8 @@ from workermanager.cursor import Overrun
 from workermanager.durations import format_duration
 from workermanager.redaction import hide, redact
 from workermanager.remaining import Remaining
-from workermanager.shapes import end_of
+from workermanager.shapes import MOST_EXECS
+from workermanager.stages import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,6 @@ __all__ = [
 ]
 
 MOST_THREADS: Final = 10_000
-MOST_EXECS: Final = 2**62
 DEFAULT_THREADS: Final = 16
 _RUN_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 

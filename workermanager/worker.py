@@ -27,7 +27,8 @@ from workermanager.plan import (
 )
 from workermanager.record import check_same, describe_facts
 from workermanager.run import Run, workplace
-from workermanager.shapes import Shape, Ticks, format_stages, make_layout
+from workermanager.shapes import Shape, Ticks
+from workermanager.stages import format_stages, make_layout
 from workermanager.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:

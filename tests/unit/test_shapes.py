@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from instrumentation.errors import InvalidConfig
 from workermanager.clock import Steady, Varied
 from workermanager.lines import Line
-from workermanager.shapes import Ramp, Rate, Ticks, format_stages, make_layout, parse_stages
+from workermanager.shapes import Ramp, Rate, Ticks
+from workermanager.stages import format_stages, make_layout, parse_stages
 
 SECOND = 1_000_000_000
 SPIKE = "0:10/s,30s:10/s,30s:500/s,35s:500/s,35s:10/s,60s:10/s"

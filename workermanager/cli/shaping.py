@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
 from workermanager.durations import format_duration, parse_duration
-from workermanager.shapes import Rate, Ticks, format_stages
+from workermanager.shapes import Rate, Ticks
+from workermanager.stages import format_stages
 
 if TYPE_CHECKING:
     from workermanager.worker import Worker
