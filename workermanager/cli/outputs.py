@@ -13,7 +13,6 @@ from workermanager.cli.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from workermanager.report import Report
     from workermanager.run import Run
@@ -128,14 +127,9 @@ class Exports:
         """Hold the addresses."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Send the last, and let go."""
-        self._stack.__exit__(kind, error, trace)
+        self._stack.close()
 
     def attach(self) -> None:
         """Watch from now on."""
