@@ -15,7 +15,7 @@ need() { # need WHAT PACKAGE...: install Debian packages if we may, else say whi
     shift
     if may_install; then
         apt-get -qq update >/dev/null
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+        DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq install -y --no-install-recommends "$@" >/dev/null
     else
         echo "$what is missing: apt-get install $*" >&2
         exit 1
