@@ -330,6 +330,7 @@ class WireProxy:
             for name, value in (parameters or {}).items()
         )
         self._conversations: list[asyncio.Task] = []
+        self._writers: list[asyncio.StreamWriter] = []
         self._is_closing = asyncio.Event()
 
     def __enter__(self):
@@ -366,11 +367,15 @@ class WireProxy:
         for conversation in self._conversations:
             conversation.cancel()
         ends = await asyncio.gather(*self._conversations, return_exceptions=True)
+        for writer in self._writers:  # one that was cancelled may not have come to that
+            writer.transport.abort()
+        await asyncio.sleep(0)  # they are closed at the loop's next turn
         for error in ends:  # one that had not begun was cancelled; what else it raises is our bug
             if isinstance(error, Exception):
                 raise error
 
     def _accept(self, *client) -> None:
+        self._writers.append(client[1])
         self._conversations.append(asyncio.create_task(self._converse(client)))
 
     async def _converse(self, client) -> None:
@@ -378,6 +383,7 @@ class WireProxy:
         with suppress(OSError, asyncio.CancelledError):
             try:
                 streams.append(await asyncio.open_connection(*self._server, limit=CHUNK))
+                self._writers.append(streams[-1][1])
                 await Conversation(*streams, self._schedule, self._greeting).run()
             finally:
                 for _, writer in streams:
