@@ -1,0 +1,30 @@
+"""The examples do what they say."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+from conftest import ROOT
+
+BANK = ROOT / "examples" / "bank.py"
+DATABASE = ("--database", "sqlite:///bank.db", "--quiet")
+
+
+def test_the_bank_s_transfers_keep_the_sum_of_all_balances(call, tmp_path):
+    assert call("run", f"{BANK}:opening", *DATABASE).returncode == 0
+    before = balances(tmp_path)
+    load = ("--rate", "200/s", "--count", "60", "--warmup", "50ms", "--json", "-")
+    done = call("run", f"{BANK}:transfers", *DATABASE, *load)
+    assert done.returncode in (0, 99), done.stderr  # how fast it is, is the machine's business
+    report = json.loads(done.stdout)
+    assert report["counts"]["ok"] + report["warmup"]["ok"] == 60
+    assert {"look_up.transact", "transfer.transact"} < set(report["steps"])
+    assert len(report["thresholds"]) == 5
+    after = balances(tmp_path)
+    assert sum(after) == sum(before)
+    assert after != before
+
+
+def balances(folder):
+    with closing(sqlite3.connect(folder / "bank.db")) as connection:
+        return [row[0] for row in connection.execute("SELECT balance FROM accounts ORDER BY id")]
