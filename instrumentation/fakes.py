@@ -6,6 +6,7 @@ The one door to Faker.
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
@@ -46,9 +47,10 @@ def thread_faker() -> Faker:
     return faker
 
 
+@lru_cache(maxsize=1)
 def faker_version() -> str:
     """The version that is installed: another one may make other values from the same seed."""
-    from importlib.metadata import version  # noqa: PLC0415 - 10 ms, once in a run
+    from importlib.metadata import version  # noqa: PLC0415 - 10 ms, and not every run has a ledger
 
     return version("faker")
 

@@ -8,6 +8,7 @@ a bucket's middle is within 0.83 % of every value in it.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from itertools import zip_longest
 from math import ceil
 from typing import TYPE_CHECKING, Final
@@ -78,7 +79,7 @@ class Histogram:
         count = self.count
         if not count:
             return (0.0,) * len(wanted)
-        ranks = iter([max(1, ceil(count * Fraction(str(percent)) / 100)) for percent in wanted])
+        ranks = iter([max(1, ceil(count * _share(percent))) for percent in wanted])
         found: list[float] = []
         rank, seen = next(ranks), 0
         for index, here in enumerate(self.counts):
@@ -87,6 +88,12 @@ class Histogram:
                 found.append(middle_ns(index))
                 rank = next(ranks, count + 1)
         return tuple(found)
+
+
+@lru_cache(maxsize=1_000)
+def _share(percent: float) -> Fraction:
+    """A percentage as it is written: 99.9 is no binary number."""
+    return Fraction(str(percent)) / 100
 
 
 def middle_ns(index: int) -> float:

@@ -186,7 +186,8 @@ class Run:
 
     def _open_persistence(self) -> Persistence | None:
         parent, record = self._parent, self._resumed
-        if record is None and parent is None and self.plan.has_ledger:
+        is_recorded = self.plan.has_ledger and self.plan.database is not None
+        if record is None and parent is None and is_recorded:
             record = make_record(self.plan, self._context, self._origin)
         wait = self._stopping.wait_for_halt
         opening = Opening(self.plan, self._now, wait, self._on_crash, self._on_outage)
