@@ -142,11 +142,14 @@ def thresholds(verdicts: Sequence[Verdict]) -> str:
 def _measured(verdict: Verdict) -> str:
     if verdict.value is None:
         return _UNMEASURED
+    if verdict.unit == "ms":
+        return _time(verdict.value)
     return f"{verdict.value:,.6g} {verdict.unit}".strip()
 
 
 def _where(verdict: Verdict) -> str:
-    at = "" if verdict.at_s is None else f"at {_seconds(verdict.at_s)}"
+    has_place = verdict.at_s is not None and not verdict.passed
+    at = f"worst at {_seconds(verdict.at_s or 0)}" if has_place else ""
     return ", ".join(part for part in (at, "ended the run" if verdict.aborted else "") if part)
 
 
@@ -235,7 +238,8 @@ def rows(report: Report) -> str:
         done += [f"{database.halved:,} batches halved"] if database.halved else []
     if not body and not done:
         return ""
-    return _card("Rows", ", ".join(done) or "durable, by table", _table((), body))
+    title = "Rows" if body else "Database"
+    return _card(title, ", ".join(done) or "durable, by table", _table((), body) if body else "")
 
 
 def plan(described: Mapping[str, Any]) -> str:
