@@ -196,13 +196,11 @@ def _families(report: Report, windows: Sequence[Window], steps: Sequence[str]) -
 
 
 def _rate(report: Report, windows: Sequence[Window]) -> _Family:
-    measured_s = report.run.duration_s - report.run.warmup_s
-    ended = report.counts["ok"] + report.counts["failed"]
     return _Family(
         ["rate"],
         None,
         "/s",
-        [ended / measured_s if measured_s > 0 else None],
+        [report.rate if report.run.duration_s > report.run.warmup_s else None],
         [round(window.seconds * 1_000) for window in windows],
         [[1_000 * (window.ok + window.failed) for window in windows]],
     )

@@ -22,10 +22,12 @@ import msgspec
 
 from instrumentation.errors import InvalidConfig
 from workermanager.redaction import one_line
-from workermanager.report import Report
+from workermanager.report import decode_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from workermanager.report import Report
 
 __all__ = ["History", "PastRun", "save_quietly"]
 
@@ -163,14 +165,10 @@ class History:
                 "SELECT document FROM reports JOIN runs USING (number) WHERE id = ?", (name,)
             ).fetchone() or (b"",)
         try:
-            report = msgspec.json.decode(zlib.decompress(document), type=Report)
-        except (zlib.error, msgspec.MsgspecError) as error:
+            text = zlib.decompress(document)
+        except zlib.error as error:
             raise InvalidConfig(f"{self.path}: run {name}: not a report: {error}") from None
-        if report.schema != 1:
-            raise InvalidConfig(
-                f"{self.path}: run {name}: a report of schema {report.schema}; this reads schema 1"
-            )
-        return report
+        return decode_report(text, f"{self.path}: run {name}")
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection | None]:
@@ -293,8 +291,6 @@ def _storable(report: Report) -> object:
 
 def _facts_of(report: Report) -> dict[str, object]:
     run = report.run
-    measured_s = run.duration_s - run.warmup_s
-    ended = report.counts["ok"] + report.counts["failed"]
     return {
         "id": run.id,
         "name": run.name,
@@ -302,7 +298,7 @@ def _facts_of(report: Report) -> dict[str, object]:
         "started_at": run.started_at,
         "duration_s": run.duration_s,
         "counts": msgspec.json.encode(report.counts).decode(),
-        "rate": round(ended / measured_s, 3) if measured_s > 0 else 0.0,
+        "rate": round(report.rate, 3),
         "p99_ms": report.response.p99_ms,
         "tags": msgspec.json.encode(run.tags).decode(),
         "exit_code": report.exit_code,

@@ -28,6 +28,7 @@ __all__ = [
     "EXIT_THRESHOLD",
     "Ending",
     "Report",
+    "decode_report",
     "load_report",
     "make_report",
 ]
@@ -194,13 +195,24 @@ def load_report(path: Path) -> Report:
         InvalidConfig: the file cannot be read, or is no report.
     """
     try:
-        report = msgspec.json.decode(path.read_bytes(), type=Report)
+        text = path.read_bytes()
     except OSError as error:
         raise InvalidConfig(f"{path}: cannot be read: {error.strerror}") from None
+    return decode_report(text, str(path))
+
+
+def decode_report(text: bytes, source: str) -> Report:
+    """The report in a JSON text; ``source`` is what a refusal calls it.
+
+    Raises:
+        InvalidConfig: it is no report, or one of another schema.
+    """
+    try:
+        report = msgspec.json.decode(text, type=Report)
     except msgspec.MsgspecError as error:
-        raise InvalidConfig(f"{path}: not a report: {error}") from None
+        raise InvalidConfig(f"{source}: not a report: {error}") from None
     if report.schema != 1:
-        raise InvalidConfig(f"{path}: a report of schema {report.schema}; this reads schema 1")
+        raise InvalidConfig(f"{source}: a report of schema {report.schema}; this reads schema 1")
     return report
 
 

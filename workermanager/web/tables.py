@@ -52,15 +52,13 @@ class _Cell(NamedTuple):
 def head(report: Report) -> str:
     """The verdict, and which run it is of."""
     run = report.run
-    ended = report.counts["ok"] + report.counts["failed"]
-    seconds = run.duration_s - run.warmup_s
     known = [
         ("run", run.id),
         ("seed", str(run.seed)),
         ("started", f"{run.started_at[:19].replace('T', ' ')} UTC"),
         ("took", _seconds(run.duration_s)),
     ]
-    known += [("rate", f"{ended / seconds:,.4g}/s")] if seconds > 0 else []
+    known += [("rate", f"{report.rate:,.4g}/s")] if run.duration_s > run.warmup_s else []
     known += [("warm-up", _seconds(run.warmup_s))] if run.warmup_s else []
     known += [("resumed", "yes")] if run.resumed else []
     spans = [f"<span>{escape(name)} <b>{escape(value)}</b></span>" for name, value in known]
