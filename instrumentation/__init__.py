@@ -10,6 +10,7 @@ from instrumentation.errors import (
     InvalidStep,
     ParamError,
     StepError,
+    TimedOut,
     WorkerManagerError,
     WriteError,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Step",
     "StepError",
     "TaskParams",
+    "TimedOut",
     "WorkerManagerError",
     "WriteError",
     "think",

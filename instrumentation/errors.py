@@ -7,10 +7,11 @@
     │   └── InvalidStep     a step that cannot be called, or returned what no chain can follow
     ├── ParamError          a param that is missing or of another type than asked for
     ├── StepError           a step failed its exec: path, attempt, and the cause
+    ├── TimedOut            something took longer than it may (also a TimeoutError)
     ├── WriteError          the database refused an exec's rows
     └── AccountingError     the counts of a run do not add up: a bug of ours
 
-    Cancelled               a BaseException: the run was stopped; never counted as a failure
+    Cancelled               a BaseException: called off, with the cause; never counted as a failure
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "InvalidStep",
     "ParamError",
     "StepError",
+    "TimedOut",
     "WorkerManagerError",
     "WriteError",
 ]
@@ -77,6 +79,19 @@ class StepError(WorkerManagerError):
         return f"step {self.path} failed{tries}: {type(self.cause).__name__}: {self.cause}"
 
 
+class TimedOut(WorkerManagerError, TimeoutError):
+    """Something took longer than it may.
+
+    ``seconds`` is how long it might take. ``still_running`` is True where a thread does it yet,
+    because threads cannot be ended; what comes of it is ignored.
+    """
+
+    def __init__(self, message: str, seconds: float, *, still_running: bool = False) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.still_running = still_running
+
+
 class WriteError(WorkerManagerError):
     """The database refused an exec's rows; the message is the database's, without the values."""
 
@@ -86,7 +101,12 @@ class AccountingError(WorkerManagerError):
 
 
 class Cancelled(BaseException):
-    """The run was stopped while this exec ran.
+    """Called off: the run was stopped, a sibling failed, or a deadline further out has passed.
 
-    A BaseException, like asyncio's, so that a step's ``except Exception`` does not swallow it.
+    ``cause`` says which, as text or as the error behind it. A BaseException, like asyncio's, so
+    that a step's ``except Exception`` does not swallow it.
     """
+
+    def __init__(self, cause: BaseException | str = "the run was stopped") -> None:
+        super().__init__(str(cause))
+        self.cause = cause

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         Step,
         StepError,
         TaskParams,
+        TimedOut,
         WorkerManagerError,
         WriteError,
         think,
     )
+    from workermanager.cancelling import Context
     from workermanager.plan import Plan
     from workermanager.report import Report, load_report
     from workermanager.run import Run
@@ -37,6 +39,7 @@ __version__ = VERSION
 __all__ = [
     "AccountingError",
     "Cancelled",
+    "Context",
     "Exec",
     "Instrumentation",
     "InvalidConfig",
@@ -54,6 +57,7 @@ __all__ = [
     "StepError",
     "TaskParams",
     "Ticks",
+    "TimedOut",
     "Worker",
     "WorkerManagerError",
     "WriteError",
@@ -62,6 +66,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Context": "workermanager.cancelling",
     "Plan": "workermanager.plan",
     "Ramp": "workermanager.shapes",
     "Rate": "workermanager.shapes",

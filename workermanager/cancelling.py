@@ -1,0 +1,219 @@
+"""Contexts: until when something may go on, and whether it was called off; a tree, as Go has it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from instrumentation.errors import Cancelled, TimedOut
+from workermanager.durations import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from workermanager.durations import Duration
+
+__all__ = ["SYSTEM", "Clock", "Context", "SystemClock"]
+
+
+class Clock(Protocol):
+    """What time is read from and waited on, so that tests can bring their own."""
+
+    def now(self) -> int:
+        """Monotonic nanoseconds."""
+        ...
+
+    def wait(self, event: threading.Event, seconds: float | None) -> bool:
+        """Wait for the event, at most so long; True if it is set."""
+        ...
+
+
+class SystemClock:
+    """The machine's monotonic clock."""
+
+    __slots__ = ()
+
+    def now(self) -> int:
+        """Monotonic nanoseconds."""
+        return time.monotonic_ns()
+
+    def wait(self, event: threading.Event, seconds: float | None) -> bool:
+        """Wait for the event, at most so long; True if it is set."""
+        return event.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+
+
+SYSTEM: Final = SystemClock()
+
+
+class Context:
+    """Something that may be called off: by `cancel`, by its deadline, or with its parent.
+
+    ``timeout`` counts from now; the deadline is the earlier one of its own and the parent's. As a
+    context manager it is released at the block's end; a child that is never released is kept by
+    its parent for as long as that lives.
+    """
+
+    __slots__ = (
+        "_cause",
+        "_children",
+        "_clock",
+        "_event",
+        "_listeners",
+        "_lock",
+        "_timeout_ns",
+        "deadline_ns",
+        "name",
+        "parent",
+    )
+
+    def __init__(
+        self,
+        parent: Context | None = None,
+        *,
+        timeout: Duration | None = None,
+        name: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        """Begin to count. ``name`` is what a timeout is told by; ``clock`` is the parent's.
+
+        Raises:
+            InvalidConfig: ``timeout`` is no duration.
+        """
+        self.parent = parent
+        self.name = name
+        self._clock: Clock = clock or (SYSTEM if parent is None else parent._clock)
+        self._timeout_ns = None if timeout is None else parse_duration(timeout, "timeout")
+        self.deadline_ns: int | None = None if parent is None else parent.deadline_ns
+        if self._timeout_ns is not None:
+            own = self._clock.now() + self._timeout_ns
+            self.deadline_ns = own if self.deadline_ns is None else min(own, self.deadline_ns)
+        self._cause: BaseException | None = None
+        self._event: threading.Event | None = None
+        self._children: dict[Context, None] = {}
+        self._listeners: dict[object, Callable[[], None]] = {}
+        # One lock for a whole tree; re-entrant, because `cancel` may come from a signal handler.
+        self._lock: threading.RLock = threading.RLock() if parent is None else parent._lock
+        if parent is not None:
+            with self._lock:
+                self._cause = parent._cause
+                if self._cause is None:
+                    parent._children[self] = None
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never below 0; None where there is none."""
+        if self.deadline_ns is None:
+            return None
+        return max(0, self.deadline_ns - self._clock.now()) / 1e9
+
+    @property
+    def cancelled(self) -> bool:
+        """True once it was called off, or its deadline has passed."""
+        if self._cause is not None:
+            return True
+        return self.deadline_ns is not None and self._clock.now() >= self.deadline_ns
+
+    @property
+    def cause(self) -> BaseException | None:
+        """Why it was called off: what `cancel` was given, or `TimedOut`; None if it was not."""
+        if self._cause is not None:
+            return self._cause
+        if self.deadline_ns is None or self._clock.now() < self.deadline_ns:
+            return None
+        owner: Context = self
+        while owner.parent is not None and owner.parent.deadline_ns == owner.deadline_ns:
+            owner = owner.parent
+        allowed = owner._timeout_ns or 0
+        told = f"{owner.name or 'it'} took longer than {format_duration(allowed)}"
+        return TimedOut(told, allowed / 1e9)
+
+    def cancel(self, cause: BaseException | str = "it was cancelled") -> None:
+        """Call it off, with all below it; from any thread, a signal handler, and again.
+
+        The first cause is kept, also where the deadline has passed meanwhile.
+        """
+        heard: list[Callable[[], None]] = []
+        with self._lock:
+            self._cancel(Cancelled(cause) if isinstance(cause, str) else cause, heard)
+        for listener in heard:
+            listener()
+
+    def _cancel(self, cause: BaseException, heard: list[Callable[[], None]]) -> None:
+        below = [self]  # a loop: contexts may be nested deeper than calls can
+        while below:
+            context = below.pop()
+            if context._cause is not None:
+                continue
+            context._cause = cause
+            if context._event is not None:
+                context._event.set()
+            heard.extend(context._listeners.values())
+            context._listeners = {}
+            below.extend(context._children)
+            context._children = {}
+
+    def on_cancel(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have ``listener`` called, in the thread that cancels; at once if that has happened.
+
+        A deadline that passes calls nobody. Gives a function that takes the listener off again.
+        """
+        key = object()
+        with self._lock:
+            if self._cause is None:
+                self._listeners[key] = listener
+                return lambda: self._forget(key)
+        listener()
+        return _nothing
+
+    def _forget(self, key: object) -> None:
+        with self._lock:
+            self._listeners.pop(key, None)
+
+    def check(self) -> None:
+        """Raise Cancelled, with the cause, if it was called off or its deadline has passed."""
+        cause = self.cause
+        if cause is not None:
+            raise cause if isinstance(cause, Cancelled) else Cancelled(cause)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait so long, for ever if not told; True as soon as, or if, it is called off."""
+        with self._lock:
+            if self._cause is not None:
+                return True
+            event = self._event = self._event or threading.Event()
+        limits = [limit for limit in (seconds, self.remaining) if limit is not None]
+        self._clock.wait(event, min(limits) if limits else None)
+        return self.cancelled
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than it lives.
+
+        Raises:
+            Cancelled: it was called off meanwhile, or its deadline has passed.
+        """
+        if self.wait(seconds):
+            self.check()
+
+    def release(self) -> None:
+        """Let the parent forget it: its cancel is no longer this one's."""
+        if self.parent is not None:
+            with self._lock:
+                self.parent._children.pop(self, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def _nothing() -> None:
+    """Nothing is left to take off."""
