@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         think,
     )
     from workermanager.cancelling import Context
+    from workermanager.limits import Limit
     from workermanager.plan import Plan
     from workermanager.report import Report, load_report
     from workermanager.run import Run
@@ -44,6 +45,7 @@ __all__ = [
     "Instrumentation",
     "InvalidConfig",
     "InvalidStep",
+    "Limit",
     "Outcome",
     "ParamError",
     "Plan",
@@ -67,6 +69,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Context": "workermanager.cancelling",
+    "Limit": "workermanager.limits",
     "Plan": "workermanager.plan",
     "Ramp": "workermanager.shapes",
     "Rate": "workermanager.shapes",

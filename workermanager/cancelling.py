@@ -103,6 +103,11 @@ class Context:
                     parent._children[self] = None
 
     @property
+    def clock(self) -> Clock:
+        """What its time is read from and waited on."""
+        return self._clock
+
+    @property
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None where there is none."""
         if self.deadline_ns is None:
