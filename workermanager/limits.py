@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -28,7 +27,7 @@ __all__ = ["Limit", "check_limits"]
 _AT_ONCE: Final = 0  # no clock tells less
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Limit:
     """How many at once (``most=5``), or how many begin in a time (``most="10/s"``).
 
@@ -47,6 +46,7 @@ class Limit:
     most: int | str
     burst: int = 1
     weight: int = 1
+    _state: _State = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name: object = self.name
@@ -68,6 +68,7 @@ class Limit:
                 f"limit {self.name}, weight: {self.weight} never fits; use at most {self._room}"
                 + (", or a larger burst" if isinstance(self.most, str) else "")
             )
+        object.__setattr__(self, "_state", _find_state(self.name, self.most, self.burst))
 
     def __str__(self) -> str:
         if not isinstance(self.most, str):
@@ -81,16 +82,6 @@ class Limit:
     def _room(self) -> int:
         """How much may enter at one moment."""
         return self.burst if isinstance(self.most, str) else self.most
-
-    @cached_property
-    def _state(self) -> _State:
-        most = self.most
-        with _making:
-            state = _states.get((self.name, most, self.burst))
-            if state is None:
-                state = _Slots(most, self.burst) if isinstance(most, str) else _Places(most)
-                _states[self.name, most, self.burst] = state
-        return state
 
     def weighing(self, weight: int) -> Limit:
         """The same limit, of which one that enters takes ``weight``.
@@ -203,10 +194,11 @@ class _Ticket:
         self.end = 0  # of its slots, see `_Slots`
         self.wake: Callable[[], object] = _nobody_waits
 
-    def is_due(self) -> bool:
-        """True once it may enter."""
+    def must_wait(self) -> bool:
+        """False once it may enter; raises Cancelled if its context has ended, also since then."""
+        self.context.check()
         due = self.due_ns
-        return due is not None and due <= self.context.clock.now()
+        return due is None or due > self.context.clock.now()
 
     def remaining(self) -> float | None:
         """Seconds until it may enter or its context ends; None where a wake comes first."""
@@ -219,8 +211,7 @@ class _Ticket:
         self.wake = event.set  # and only then look: what is given before is seen, after it is heard
         forget = self.context.on_cancel(event.set)
         try:
-            while not self.is_due():
-                self.context.check()
+            while self.must_wait():
                 self.context.clock.wait(event, self.remaining())
         finally:
             forget()
@@ -238,8 +229,7 @@ class _Ticket:
         self.wake = wake
         forget = self.context.on_cancel(wake)
         try:
-            while not self.is_due():
-                self.context.check()
+            while self.must_wait():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self.remaining()):
                         await event.wait()
@@ -344,5 +334,15 @@ class _Slots:
 
 _State: TypeAlias = _Places | _Slots
 
-_making: Final = threading.Lock()
+_finding: Final = threading.Lock()
 _states: Final[WeakValueDictionary[tuple[str, int | str, int], _State]] = WeakValueDictionary()
+
+
+def _find_state(name: str, most: int | str, burst: int) -> _State:
+    """The one state of all limits of these figures, for as long as one of them is kept."""
+    with _finding:
+        state = _states.get((name, most, burst))
+        if state is None:
+            state = _Slots(most, burst) if isinstance(most, str) else _Places(most)
+            _states[name, most, burst] = state
+        return state

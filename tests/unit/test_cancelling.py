@@ -3,25 +3,10 @@
 import threading
 
 import pytest
+from jumping_time import JumpingClock
 
 from instrumentation import Cancelled, InvalidConfig, TimedOut
 from workermanager.cancelling import Context
-
-
-class JumpingClock:
-    """A clock that waits by being put forward."""
-
-    def __init__(self):
-        self.ns = 0
-
-    def now(self):
-        return self.ns
-
-    def wait(self, event, seconds):
-        if not event.is_set():
-            assert seconds is not None, "this would wait for ever"
-            self.ns += int(seconds * 1e9)
-        return event.is_set()
 
 
 def test_a_cancel_reaches_everything_below_and_nothing_above():
@@ -73,6 +58,12 @@ def test_the_earlier_deadline_holds_and_its_owner_is_named(outer, inner, sooner)
     assert str(child.cause) == f"{sooner} took longer than 1s"
     assert child.cause.seconds == 1
     assert root.cancelled is (sooner == "outer")
+
+
+def test_a_child_goes_by_its_parents_clock():
+    clock = JumpingClock()
+
+    assert Context(Context(clock=clock)).clock is clock
 
 
 def test_a_sleep_ends_with_the_deadline():
