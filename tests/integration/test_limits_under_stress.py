@@ -15,7 +15,7 @@ from workermanager.cancelling import Context
 from workermanager.limits import Limit
 
 MOST = 5
-THREADS, COROUTINES, TURNS = 8, 40, 250
+THREADS, COROUTINES, TURNS = 8, 40, 1_500
 
 
 @pytest.fixture

@@ -111,9 +111,22 @@ def test_who_cannot_begin_before_its_deadline_takes_no_slot():
         with pytest.raises(Cancelled, match="charge took longer than 100ms"):
             limit.enter(Context(timeout="100ms", name="charge", clock=clock))
     assert clock.ns == 500_000_000
-    with pytest.raises(Cancelled):  # at the very moment it is over already
-        limit.enter(Context(timeout="500ms", clock=clock))
     assert begin(limit, clock) == 1_000_000_000
+
+
+def test_a_slot_at_the_very_deadline_is_left_to_the_next():
+    limit, clock = new_rate("1/s"), JumpingClock()
+    begin(limit, clock)
+
+    async def main():
+        late = asyncio.create_task(limit.enter_async(Context(timeout="1s", clock=clock)))
+        await asyncio.sleep(0.5)
+        await limit.enter_async(Context(clock=clock))
+        assert round(clock.ns / 1e9, 6) == 1
+        with pytest.raises(Cancelled):
+            await late
+
+    run_jumping(clock, main())
 
 
 def test_more_than_may_begin_and_give_up_do_not_slow_down_those_that_begin():

@@ -51,7 +51,7 @@ class Entering:
         self.context = Context(clock=clock)
         self.ended = threading.Event()
         self.error = None
-        self.thread = threading.Thread(target=self._enter)
+        self.thread = threading.Thread(target=self._enter, daemon=True)
         self.thread.start()
 
     def _enter(self):
@@ -283,6 +283,19 @@ def test_an_interrupt_while_waiting_leaves_the_line():
     assert room_in(limit) == 1
 
 
+def test_an_interrupt_before_it_is_in_line_takes_nothing(monkeypatch):
+    def interrupt(_state, _ticket):
+        raise KeyboardInterrupt
+
+    limit = new_limit(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(limit._state), "ask", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            limit.enter(Context())
+
+    assert room_in(limit) == 2
+
+
 def test_threads_and_coroutines_wait_in_one_line():
     limit = new_limit(2)
     limit.weighing(2).enter(Context())
@@ -374,6 +387,24 @@ def test_a_coroutine_whose_loop_is_closed_gives_back_what_it_is_given():
     gc.collect()
 
     assert room_in(limit) == 1
+
+
+def test_who_has_waited_is_not_told_of_what_befalls_its_context_later():
+    limit, context, clock = new_limit(1), Context(), JumpingClock()
+    limit.enter(Context())
+
+    async def main():
+        entering = asyncio.create_task(limit.enter_async(context))
+        await pass_turns()
+        assert context._listeners
+        limit.leave()
+        await entering
+
+    asyncio.run(main())
+    short = Context(timeout=1, clock=clock)
+    with pytest.raises(Cancelled):
+        limit.enter(short)
+    assert (context._listeners, short._listeners) == ({}, {})
 
 
 def test_leaving_more_often_than_entering_is_an_error():
