@@ -4,6 +4,8 @@ import asyncio
 import copy
 import gc
 import pickle
+import subprocess
+import sys
 import threading
 import weakref
 from contextlib import contextmanager, suppress
@@ -184,6 +186,15 @@ def test_a_limit_in_use_can_be_copied_and_pickled():
 
 def test_a_limit_is_offered_by_the_package():
     assert workermanager.Limit is Limit
+
+
+def test_a_limit_of_threads_does_not_import_asyncio():
+    code = (
+        "import sys; from workermanager import Context, Limit\n"
+        "Limit('payments', 5).enter(Context())\n"
+        "assert 'asyncio' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_who_finds_no_room_before_the_deadline_takes_nothing():
