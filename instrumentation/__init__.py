@@ -3,6 +3,16 @@
 Nothing in here starts a thread, sleeps by itself, or reads a clock.
 """
 
+from instrumentation.chains import Instrumentation
+from instrumentation.composing import (
+    branch,
+    chain,
+    compensate,
+    each,
+    finally_,
+    group,
+    on_error,
+)
 from instrumentation.errors import (
     AccountingError,
     Cancelled,
@@ -16,7 +26,7 @@ from instrumentation.errors import (
 )
 from instrumentation.execution import Exec, Outcome, Result
 from instrumentation.params import TaskParams
-from instrumentation.steps import Instrumentation, Retry, Step
+from instrumentation.steps import Retry, Step
 from instrumentation.thinking import think
 
 __all__ = [
@@ -36,5 +46,12 @@ __all__ = [
     "TimedOut",
     "WorkerManagerError",
     "WriteError",
+    "branch",
+    "chain",
+    "compensate",
+    "each",
+    "finally_",
+    "group",
+    "on_error",
     "think",
 ]

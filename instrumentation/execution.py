@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from instrumentation.draws import BESIDE_N, IN_PLACE_OF_N, Draws, uuid7_order
+from instrumentation.draws import Draws, uuid7_order
 from instrumentation.errors import Cancelled, InvalidConfig
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from faker import Faker
     from loguru import Logger
 
-    from instrumentation.fakes import Pools
+    from instrumentation.engine import Fence, NamedTable, RunContext, Scope
     from instrumentation.params import TaskParams
 
-__all__ = ["Exec", "Outcome", "Result", "RunContext", "Transact"]
+__all__ = ["Exec", "Outcome", "Result"]
 
 T = TypeVar("T")
 
@@ -38,53 +38,6 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class NamedTable(Protocol):
-    """What ``ctx.insert`` writes to: any table with a name, as SQLAlchemy's ``Table``."""
-
-    @property
-    def name(self) -> str:
-        """The table's name, as the report shows it."""
-        ...
-
-
-class Transact(Protocol):
-    """What ``ctx.transact`` calls: the engine's transactions, retried whole."""
-
-    def __call__(self, n: int, path: str, work: Callable[[Any], T], isolation: str | None, /) -> T:
-        """Run exec n's ``work``, with a connection in a transaction, until it is committed."""
-        ...
-
-
-@dataclass(slots=True)
-class RunContext:
-    """What every exec of a run shares; a step sees it as ``ctx.run``.
-
-    ``env`` is the environment with ``.env`` below it, read anew at tick boundaries. ``epoch`` and
-    ``planned_ns`` (the offset at which exec n is planned) make ``ctx.now``. ``sleep`` waits
-    for seconds unless the run is stopped meanwhile. ``transact`` is None without a database.
-    ``pools`` are the run's tables of pooled values. ``cancelled`` turns true on "stop now".
-    """
-
-    id: str
-    name: str
-    seed: int
-    epoch: datetime
-    planned_ns: Callable[[int], int]
-    sleep: Callable[[float], None]
-    started_at: datetime
-    pools: Pools
-    transact: Transact | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    cancelled: bool = False
-    is_nested: bool = False
-    epoch_ms: int = field(init=False)
-    hashed_bits: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.epoch_ms = int(self.epoch.timestamp() * 1_000)
-        self.hashed_bits = IN_PLACE_OF_N if self.is_nested else BESIDE_N  # every nested run has n 0
-
-
 class Bookmark(NamedTuple):
     """How much an exec had written and used up at some point, to go back to."""
 
@@ -98,22 +51,29 @@ class Exec:
     ``n`` is its identity within the run (from 0), ``tick`` and ``exec`` say the same as a place
     (the tick, and the place in the tick), ``attempt`` counts the tries of the current step
     (from 1), ``path`` is the current step's place in the chain, ``grown`` how many steps joined
-    the chain since the exec began.
+    the chain since the exec began. ``error`` is what is being recovered from, undone or cleaned up
+    after, None in a chain that goes well. ``scope`` is until when the step may go on, None where
+    only the end of the run ends it. ``params`` is set where there is middleware, for it to see.
     """
 
     __slots__ = (
         "_drawn",
         "_now",
         "_order",
+        "_tag",
         "_uniques",
         "attempt",
+        "error",
         "exec",
+        "fence",
         "grown",
         "is_transacting",
         "n",
+        "params",
         "path",
         "rows",
         "run",
+        "scope",
         "tick",
     )
 
@@ -130,7 +90,12 @@ class Exec:
         self._now: datetime | None = None
         self._order: int | None = None
         self._uniques = 0
+        self._tag = ""
         self.is_transacting = False
+        self.error: BaseException | None = None
+        self.params: TaskParams | None = None
+        self.scope: Scope | None = None
+        self.fence: Fence | None = None
 
     @property
     def random(self) -> Random:
@@ -168,7 +133,7 @@ class Exec:
         ``ctx.unique("bob@example.com")`` is ``bob.7-41-0@example.com``: a field with a unique
         constraint that repeats at any thread count, where ``faker.unique`` depends on the order.
         """
-        tag = f"{_base36(self.run.seed)}-{_base36(self.n)}-{self._uniques}"
+        tag = f"{_base36(self.run.seed)}-{_base36(self.n)}-{self._tag}{self._uniques}"
         self._uniques += 1
         name, at, domain = text.partition("@")
         return f"{name}.{tag}{at}{domain}"
@@ -214,22 +179,39 @@ class Exec:
 
     @property
     def cancelled(self) -> bool:
-        """True once the run was told to stop now: a long step should look at it and leave."""
-        return self.run.cancelled
+        """True once the step is called off: a long one should look at it and leave.
+
+        That is when the run was told to stop now, when a deadline has passed (the step's, or one
+        further out), or when a part beside it in a group has failed.
+        """
+        return self.run.cancelled if self.scope is None else self.scope.cancelled
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the nearest deadline, never below 0; None where there is none.
+
+        For what has a timeout of its own: ``requests.get(url, timeout=ctx.remaining)``.
+        """
+        return None if self.scope is None else self.scope.remaining
 
     def check(self) -> None:
-        """Raise Cancelled if the run was told to stop now."""
-        if self.run.cancelled:
+        """Raise Cancelled, with the cause, once the step is called off."""
+        if self.scope is not None:
+            self.scope.check()
+        elif self.run.cancelled:
             raise Cancelled
 
     def sleep(self, seconds: float) -> None:
-        """Wait, but no longer than the run lives.
+        """Wait, but no longer than the step may go on.
 
         Raises:
-            Cancelled: the run was told to stop now.
+            Cancelled: it was called off meanwhile.
         """
-        self.run.sleep(seconds)
-        self.check()
+        if self.scope is not None:
+            self.scope.sleep(seconds)
+        else:
+            self.run.sleep(seconds)
+            self.check()
 
     def insert(self, table: NamedTable, row: Mapping[str, Any]) -> None:
         """Write a row when the exec succeeds: all its rows in one transaction, or none.
@@ -240,6 +222,8 @@ class Exec:
             InvalidConfig: the run has no database.
             TypeError: ``row`` is no mapping.
         """
+        if self.fence is not None and self.fence.is_closed:
+            raise Cancelled("the step has timed out: it may change nothing more")
         if self.run.transact is None:
             raise InvalidConfig("ctx.insert needs a database: Worker(database=…) or --database URL")
         if self.rows is None:
@@ -279,7 +263,7 @@ class Exec:
         self.path = f"{path}/transact-{step.transactions}"
         self.is_transacting = True
         try:
-            return transact(self.n, path, attempt, isolation)
+            return transact(self, path, attempt, isolation)
         except Exception:
             self.check()  # what fails because the run was told to stop now has not failed
             raise
@@ -298,6 +282,32 @@ class Exec:
         self._uniques = bookmark.uniques
         if self.rows is not None:
             del self.rows[bookmark.rows :]
+
+    def apart(self, scope: Scope, fence: Fence | None) -> Exec:
+        """The same exec for one step that may time out: what it writes is apart, for `adopt`."""
+        ctx = Exec(self.run, self.n, self.tick, self.exec)
+        ctx.attempt, ctx.path, ctx.error = self.attempt, self.path, self.error
+        ctx.scope, ctx.fence = scope, fence
+        ctx._now, ctx._order = self._now, self._order
+        ctx._tag, ctx._uniques = self._tag, self._uniques
+        return ctx
+
+    def member(self, number: int, scope: Scope) -> Exec:
+        """The same exec for one of the parts that run at the same time, for `adopt` in order."""
+        ctx = self.apart(scope, self.fence)
+        ctx._tag, ctx._uniques = f"{self._tag}{self._uniques}.{number}-", 0
+        return ctx
+
+    def adopt(self, part: Exec) -> None:
+        """Take on what a part of the exec wrote."""
+        if part.rows:
+            self.rows = [*(self.rows or ()), *part.rows]
+        if part._tag == self._tag:
+            self._uniques = part._uniques
+
+    def part_with(self) -> None:
+        """Count the parts that begin now as one use of `unique`, so that later ones differ."""
+        self._uniques += 1
 
     def child_seed(self) -> int:
         """A seed for the next run that this step starts, so that nested runs repeat too."""

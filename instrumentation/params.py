@@ -26,6 +26,17 @@ class TaskParams(dict[str, Any]):
         """A shallow copy: the values are shared, the mapping is not."""
         return TaskParams(self)
 
+    def changes_since(self, before: TaskParams, without: str = "") -> TaskParams:
+        """What was added or given another value since it was a clone of ``before``.
+
+        ``without`` is a key to leave out. A value that was changed in place is no change.
+        """
+        return TaskParams(
+            (key, value)
+            for key, value in self.items()
+            if before.get(key, _MISSING) is not value and key != without
+        )
+
     def get_as(self, key: str, kind: type[T], default: T | object = _MISSING) -> T:
         """The value of ``key``, which must be a ``kind``.
 

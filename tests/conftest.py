@@ -30,6 +30,12 @@ class HandClock:
     def __call__(self):
         return self.now_ns
 
+    now = __call__
+
+    def wait(self, flag, seconds):
+        """Nobody moves this clock while it is waited on, so the wait is a real one."""
+        return flag.wait(seconds)
+
     def advance(self, seconds):
         self.now_ns += round(seconds * 1e9)
 

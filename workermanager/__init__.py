@@ -25,6 +25,13 @@ if TYPE_CHECKING:
         TimedOut,
         WorkerManagerError,
         WriteError,
+        branch,
+        chain,
+        compensate,
+        each,
+        finally_,
+        group,
+        on_error,
         think,
     )
     from workermanager.cancelling import Context
@@ -63,7 +70,14 @@ __all__ = [
     "Worker",
     "WorkerManagerError",
     "WriteError",
+    "branch",
+    "chain",
+    "compensate",
+    "each",
+    "finally_",
+    "group",
     "load_report",
+    "on_error",
     "think",
 ]
 

@@ -30,6 +30,12 @@ class Books:
         self._handoff = handoff
         self._skipped = skipped
 
+    def add_slot(self) -> Phases:
+        """The records of one more thread."""
+        phases = Phases(self._plan.warm_end)
+        self.slots.append(phases)
+        return phases
+
     @property
     def is_closed(self) -> bool:
         """True once the run was told to stop: no exec is begun any more."""

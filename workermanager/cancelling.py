@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from instrumentation.errors import Cancelled, TimedOut
@@ -16,7 +17,42 @@ if TYPE_CHECKING:
 
     from workermanager.durations import Duration
 
-__all__ = ["SYSTEM", "Clock", "Context", "SystemClock"]
+__all__ = ["SYSTEM", "Clock", "Context", "Flag", "SystemClock"]
+
+
+class Flag:
+    """What is set once, and waited for: an Event that may be set from a signal handler.
+
+    An Event's own lock is held for moments by whoever waits, and a handler that runs in such a
+    moment would wait for it for ever.
+    """
+
+    __slots__ = ("_is_set", "_lock")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def is_set(self) -> bool:
+        """True once it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Let everybody who waits go on."""
+        self._is_set = True
+        self._open()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is set, at most so long; True if it is."""
+        limit = -1.0 if seconds is None else min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+        if not self._is_set and self._lock.acquire(timeout=limit):
+            self._open()  # the next one's turn
+        return self._is_set
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # it is open: somebody else was quicker
+            self._lock.release()
 
 
 class Clock(Protocol):
@@ -26,8 +62,8 @@ class Clock(Protocol):
         """Monotonic nanoseconds."""
         ...
 
-    def wait(self, event: threading.Event, seconds: float | None) -> bool:
-        """Wait for the event, at most so long; True if it is set."""
+    def wait(self, flag: Flag, seconds: float | None) -> bool:
+        """Wait for the flag, at most so long; True if it is set."""
         ...
 
 
@@ -40,9 +76,9 @@ class SystemClock:
         """Monotonic nanoseconds."""
         return time.monotonic_ns()
 
-    def wait(self, event: threading.Event, seconds: float | None) -> bool:
-        """Wait for the event, at most so long; True if it is set."""
-        return event.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+    def wait(self, flag: Flag, seconds: float | None) -> bool:
+        """Wait for the flag, at most so long; True if it is set."""
+        return flag.wait(seconds)
 
 
 SYSTEM: Final = SystemClock()
@@ -60,7 +96,7 @@ class Context:
         "_cause",
         "_children",
         "_clock",
-        "_event",
+        "_flag",
         "_listeners",
         "_lock",
         "_timeout_ns",
@@ -74,10 +110,13 @@ class Context:
         parent: Context | None = None,
         *,
         timeout: Duration | None = None,
+        since_ns: int | None = None,
         name: str = "",
         clock: Clock | None = None,
     ) -> None:
-        """Begin to count. ``name`` is what a timeout is told by; ``clock`` is the parent's.
+        """Begin to count, from ``since_ns`` on the clock if it is not now.
+
+        ``name`` is what a timeout is told by; ``clock`` is the parent's unless given.
 
         Raises:
             InvalidConfig: ``timeout`` is no duration.
@@ -88,10 +127,10 @@ class Context:
         self._timeout_ns = None if timeout is None else parse_duration(timeout, "timeout")
         self.deadline_ns: int | None = None if parent is None else parent.deadline_ns
         if self._timeout_ns is not None:
-            own = self._clock.now() + self._timeout_ns
+            own = (self._clock.now() if since_ns is None else since_ns) + self._timeout_ns
             self.deadline_ns = own if self.deadline_ns is None else min(own, self.deadline_ns)
         self._cause: BaseException | None = None
-        self._event: threading.Event | None = None
+        self._flag: Flag | None = None
         self._children: dict[Context, None] = {}
         self._listeners: dict[object, Callable[[], None]] = {}
         # One lock for a whole tree; re-entrant, because `cancel` may come from a signal handler.
@@ -120,6 +159,13 @@ class Context:
         if self._cause is not None:
             return True
         return self.deadline_ns is not None and self._clock.now() >= self.deadline_ns
+
+    @property
+    def is_owner(self) -> bool:
+        """True if the deadline is its own, not that of one further out."""
+        return self.deadline_ns is not None and (
+            self.parent is None or self.parent.deadline_ns != self.deadline_ns
+        )
 
     @property
     def cause(self) -> BaseException | None:
@@ -153,8 +199,8 @@ class Context:
             if context._cause is not None:
                 continue
             context._cause = cause
-            if context._event is not None:
-                context._event.set()
+            if context._flag is not None:
+                context._flag.set()
             heard.extend(context._listeners.values())
             context._listeners = {}
             below.extend(context._children)
@@ -181,16 +227,17 @@ class Context:
         """Raise Cancelled, with the cause, if it was called off or its deadline has passed."""
         cause = self.cause
         if cause is not None:
-            raise cause if isinstance(cause, Cancelled) else Cancelled(cause)
+            # A new one for each: many raise it, and each adds its traceback to its own.
+            raise Cancelled(cause.cause if isinstance(cause, Cancelled) else cause)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait so long, for ever if not told; True as soon as, or if, it is called off."""
         with self._lock:
             if self._cause is not None:
                 return True
-            event = self._event = self._event or threading.Event()
+            flag = self._flag = self._flag or Flag()
         limits = [limit for limit in (seconds, self.remaining) if limit is not None]
-        self._clock.wait(event, min(limits) if limits else None)
+        self._clock.wait(flag, min(limits) if limits else None)
         return self.cancelled
 
     def sleep(self, seconds: float) -> None:

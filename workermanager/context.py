@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from instrumentation.execution import RunContext
+from instrumentation.engine import RunContext
 from instrumentation.fakes import Pools
 
 if TYPE_CHECKING:

@@ -108,6 +108,12 @@ class Handoff:
                     due = self.cursor.next_due()
                 self._bell.wait(_LONGEST_SLEEP_S if due is None else (due - now) / 1e9)
 
+    @property
+    def is_over(self) -> bool:
+        """True when nothing will be handed out any more."""
+        with self._lock:
+            return self.cursor.is_exhausted
+
     def close(self) -> None:
         """Hand out nothing more: threads finish the exec they run, and are sent home."""
         with self._lock:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from instrumentation.errors import WriteError
+    from instrumentation.execution import Exec
+    from workermanager.assignment import Assignment, Landing
     from workermanager.database.transactions import Transactions
     from workermanager.database.writer import Writer
-    from workermanager.runner import Job, Landing
     from workermanager.telemetry import Phases
 
 __all__ = ["Landings", "TransactionTimes"]
@@ -26,11 +27,11 @@ T = TypeVar("T")
 class Landings:
     """Hands a run's execs with rows to the writer, and records how each one ended.
 
-    ``job`` is set once the run begins. ``phases`` and ``rows`` (inserted rows by table, those of
-    runs nested in this one included) are written to by the writer's thread alone.
+    ``assignment`` is set once the run begins. ``phases`` and ``rows`` (inserted rows by table,
+    those of runs nested in this one included) are written to by the writer's thread alone.
     """
 
-    job: Job
+    assignment: Assignment
 
     def __init__(self, writer: Writer, around: Landings | None, phases: Phases) -> None:
         self.writer = writer
@@ -61,7 +62,8 @@ class Landings:
         """Record what became of execs whose rows were written, or refused, together."""
         if self.is_fenced:
             return
-        job, ended = self.job, self.job.now()
+        assignment = self.assignment
+        ended = assignment.now()
         if refused is None:
             self._count(entries)
         for entry in entries:
@@ -72,11 +74,11 @@ class Landings:
                 recorder.ok += 1
             else:
                 recorder.failed += 1
-                job.on_failure(recorder, landing.ctx, refused)
-        if job.on_result is not None:
+                assignment.on_failure(recorder, landing.ctx, refused)
+        if assignment.on_result is not None:
             outcome = Outcome.OK if refused is None else Outcome.FAILED
             for entry in entries:
-                job.on_result(job.result(entry.cargo, outcome, refused, ended))
+                assignment.on_result(assignment.result(entry.cargo, outcome, refused, ended))
 
     def _count(self, entries: Sequence[Entry]) -> None:
         inserted = Counter(table for entry in entries for table, _ in entry.rows or ())
@@ -110,8 +112,11 @@ class TransactionTimes:
         self._wait = wait
         self._lock = threading.Lock()
 
-    def __call__(self, n: int, path: str, work: Callable[[Any], T], isolation: str | None, /) -> T:
-        """Run the work of exec n's step at ``path`` in a transaction of its own."""
+    def __call__(
+        self, ctx: Exec, path: str, work: Callable[[Any], T], isolation: str | None, /
+    ) -> T:
+        """Run the work of an exec's step at ``path`` in a transaction of its own."""
+        n = ctx.n
         begun = self._now()
         try:
             result = self._transactions.run(work, isolation=isolation, wait=self._wait)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from instrumentation.errors import InvalidConfig
+from workermanager.cancelling import Flag
 from workermanager.rates import format_rate, parse_rate
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class _Ticket:
 
     def wait(self) -> None:
         """Wait in this thread."""
-        event = threading.Event()
+        event = Flag()
         self.wake = event.set  # and only then look: what is given before is seen, after it is heard
         forget = self.context.on_cancel(event.set)
         try:

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from instrumentation.chains import Link, every_node, links_of
 from instrumentation.errors import InvalidConfig
 from instrumentation.seeds import derive_seed
+from workermanager.cancelling import Context
 from workermanager.clock import SPREADS, Arrivals, Spread, arrivals
 from workermanager.cursor import Overrun
-from workermanager.durations import format_duration
+from workermanager.durations import format_duration, parse_duration
+from workermanager.middleware import wrap_with
 from workermanager.redaction import hide, redact
 from workermanager.remaining import Remaining
 from workermanager.shapes import MOST_EXECS
@@ -24,15 +27,20 @@ if TYPE_CHECKING:
 
     from sqlalchemy import MetaData
 
+    from instrumentation.chains import Instrumentation, Node, Wrap
     from instrumentation.execution import Result
-    from instrumentation.steps import Instrumentation, Link
+    from workermanager.durations import Duration
+    from workermanager.middleware import Middleware
     from workermanager.spans import Spans
     from workermanager.thresholds import Threshold
 
 __all__ = [
     "Plan",
+    "check_context",
     "check_execs",
+    "check_in_flight",
     "check_run_id",
+    "check_seconds",
     "check_seed",
     "check_spread",
     "check_tags",
@@ -42,7 +50,9 @@ __all__ = [
 ]
 
 MOST_THREADS: Final = 10_000
+MOST_IN_FLIGHT: Final = 1_000_000
 DEFAULT_THREADS: Final = 16
+DEFAULT_IN_FLIGHT: Final = 10_000
 _RUN_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -57,7 +67,7 @@ class Plan:
     """
 
     instrumentation: Instrumentation
-    links: tuple[Link, ...]
+    nodes: tuple[Node, ...]
     arrivals: Arrivals
     execs_per_tick: int | tuple[int, ...] | None
     shape: str | None
@@ -75,6 +85,11 @@ class Plan:
     env_file: Path | None
     callback: Instrumentation | None
     on_result: Callable[[Result], None] | None
+    exec_timeout: float | None = None
+    tick_timeout: float | None = None
+    source_context: Context | None = None
+    middleware: tuple[Middleware, ...] = ()
+    in_flight: int = DEFAULT_IN_FLIGHT
     warmup_ns: int = 0
     thresholds: tuple[Threshold, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -83,6 +98,33 @@ class Plan:
     def name(self) -> str:
         """What the run is called in figures and logs."""
         return self.instrumentation.func_name
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The steps of the chain, in the order they are declared."""
+        return links_of(self.nodes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts of the chain are called in figures, in the order they are declared."""
+        return tuple(node.name for node in every_node(self.nodes))
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the chain is steps one after the other that are only called."""
+        if self.exec_timeout is not None or self.tick_timeout is not None:
+            return False
+        return all(isinstance(node, Link) and node.is_plain for node in self.nodes)
+
+    @property
+    def is_async(self) -> bool:
+        """True if a step of the chain is async."""
+        return any(link.is_async for link in self.links)
+
+    @property
+    def wrap(self) -> Wrap | None:
+        """What is put around every step."""
+        return wrap_with(self.middleware) if self.middleware else None
 
     @property
     def end_ns(self) -> int | None:
@@ -195,6 +237,45 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def check_in_flight(in_flight: int | None) -> int:
+    """How many async execs may run at once, if it can be; the default for None.
+
+    Raises:
+        InvalidConfig: it cannot.
+    """
+    if in_flight is None:
+        return DEFAULT_IN_FLIGHT
+    if not _is_whole(in_flight) or not 1 <= in_flight <= MOST_IN_FLIGHT:
+        raise InvalidConfig(
+            f"in_flight: {in_flight!r} is out of range: it must be from 1 to {MOST_IN_FLIGHT}"
+        )
+    return in_flight
+
+
+def check_context(context: Context | None) -> Context | None:
+    """The context, if it is one.
+
+    Raises:
+        InvalidConfig: it is not.
+    """
+    if context is not None and not isinstance(context, Context):
+        raise InvalidConfig(f"source_context: {context!r} is no workermanager.Context")
+    return context
+
+
+def check_seconds(timeout: Duration | None, name: str) -> float | None:
+    """A timeout in seconds, if it is a duration above 0, or none.
+
+    Raises:
+        InvalidConfig: it is not.
+    """
+    if timeout is None:
+        return None
+    if not (nanoseconds := parse_duration(timeout, name)):
+        raise InvalidConfig(f"{name}: 0 leaves no time for anything; leave it out for no limit")
+    return nanoseconds / 1e9
+
+
 def check_threads(threads: int | None) -> int | None:
     """The number of threads, if it can be.
 
@@ -267,7 +348,9 @@ def plan_once(
     return replace(
         after,
         instrumentation=chain,
-        links=chain.links(),
+        nodes=chain.nodes(after.wrap),
+        exec_timeout=None,
+        tick_timeout=None,
         arrivals=arrivals(1, 1, 0, "even", 0),
         execs_per_tick=1,
         shape=None,

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
     from workermanager.handoff import Bell
 
-__all__ = ["Pool"]
+__all__ = ["Abandoned", "Pool"]
+
+
+class Abandoned(BaseException):
+    """This thread was given up while it ran a step; another has taken its place."""
 
 
 class Pool:
@@ -20,8 +24,8 @@ class Pool:
 
     The threads see the context variables of whoever starts the pool. If work raises, ``crash``
     holds the first exception and ``on_crash`` is called, in that thread. ``bell`` rings when the
-    last thread has left. The threads are daemons: one that never comes back cannot keep the
-    program alive once its owner gave it up.
+    last thread has left. ``stuck`` counts the threads that were given up and have not come back
+    yet. The threads are daemons: one that never comes back cannot keep the program alive.
     """
 
     def __init__(
@@ -33,6 +37,10 @@ class Pool:
         bell: Bell,
     ) -> None:
         self.crash: BaseException | None = None
+        self.stuck = 0
+        self._name = name
+        self._replaced = 0
+        self._given_up: set[threading.Thread] = set()
         self._work = work
         self._on_crash = on_crash
         self._bell = bell
@@ -42,7 +50,7 @@ class Pool:
         self._threads = [
             threading.Thread(
                 target=copy_context().run,
-                args=(self._main, slot),
+                args=(self._main, lambda slot=slot: self._work(slot)),
                 name=f"{name}-{slot}",
                 daemon=True,
             )
@@ -67,31 +75,54 @@ class Pool:
         """Let the threads work."""
         self._gate.set()
 
+    def replace(self, stuck: threading.Thread, work: Callable[[], None]) -> None:
+        """Give up a thread that is stuck, and have another do ``work`` in its place."""
+        with self._lock:
+            self.stuck += 1
+            self._replaced += 1
+            thread = threading.Thread(
+                target=copy_context().run,
+                args=(self._main, work),
+                name=f"{self._name}-again-{self._replaced}",
+                daemon=True,
+            )
+            self._given_up.add(stuck)
+            self._threads.append(thread)
+        thread.start()
+
     @property
     def is_empty(self) -> bool:
         """True when every thread has left."""
         return self._inside == 0
 
     def join(self, seconds: float | None = None) -> bool:
-        """Wait until every thread has ended; False if some had not after so long."""
+        """Wait until every thread has ended but stuck ones; False if some had not after so long."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        for thread in self._threads:
+        for thread in self._living():
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in self._living())
 
-    def _main(self, slot: int) -> None:
+    def _living(self) -> list[threading.Thread]:
+        with self._lock:
+            return [thread for thread in self._threads if thread not in self._given_up]
+
+    def _main(self, work: Callable[[], None]) -> None:
         self._gate.wait()
         try:
-            self._work(slot)
+            work()
+        except Abandoned:
+            with self._lock:
+                self.stuck -= 1
+            return  # whoever took the place is counted for it
         except BaseException as crash:  # noqa: BLE001 - it surfaces in the owner
             with self._lock:
                 self.crash = self.crash or crash
             self._on_crash()
-        finally:
-            with self._lock:
-                self._inside -= 1
-            if self._inside == 0:
-                self._bell.ring()
+        with self._lock:
+            self._inside -= 1
+            is_last = self._inside == 0
+        if is_last:
+            self._bell.ring()
 
 
 def _nothing(_slot: int) -> None:

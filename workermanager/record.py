@@ -18,7 +18,7 @@ from workermanager.spans import Spans
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from instrumentation.execution import RunContext
+    from instrumentation.engine import RunContext
     from workermanager.plan import Plan
 
 __all__ = [

@@ -17,7 +17,7 @@ from workermanager.series import Window  # noqa: TC001 - msgspec reads the types
 from workermanager.thresholds import Verdict  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
-    from instrumentation.execution import RunContext
+    from instrumentation.engine import RunContext
     from workermanager.plan import Plan
     from workermanager.telemetry import DatabaseFigures, Figures
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
-from instrumentation.errors import AccountingError, Cancelled, InvalidConfig
+from instrumentation.errors import AccountingError, InvalidConfig
 from workermanager import accounts
+from workermanager.assignment import Assignment
 from workermanager.books import Books
+from workermanager.cancelling import SYSTEM, Context
 from workermanager.config import Environment
 from workermanager.context import make_context
 from workermanager.cursor import Cursor
@@ -19,21 +20,22 @@ from workermanager.judging import Judge
 from workermanager.nesting import Workplace
 from workermanager.persistence import Opening, Persistence
 from workermanager.plan import plan_once
-from workermanager.pool import Pool
 from workermanager.record import FINISHED, make_record
 from workermanager.report import Ending, Report, make_report
-from workermanager.runner import Job, Runner
+from workermanager.staff import Staff
 from workermanager.stopping import Stopping
 from workermanager.watching import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from instrumentation.engine import RunContext, Scope
     from instrumentation.errors import WriteError
-    from instrumentation.execution import RunContext
+    from workermanager.assignment import Tracer
+    from workermanager.cancelling import Clock
+    from workermanager.errands import Desk
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
-    from workermanager.runner import Tracer
     from workermanager.telemetry import Figures
     from workermanager.thresholds import Verdict
 
@@ -48,15 +50,21 @@ class Run:
     has one of its own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two places make it
         self,
         plan: Plan,
         parent: Run | None = None,
         *,
         resumed: RunRecord | None = None,
         origin: Mapping[str, Any] | None = None,
-        now: Callable[[], int] = time.monotonic_ns,
+        scope: Scope | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
+        now = clock.now
+        above = scope if isinstance(scope, Context) else plan.source_context
+        if above is None and parent is not None:
+            above = parent._scope
+        self._scope: Context = Context(above, name=f"run {plan.name}", clock=clock)
         self._environment = Environment(plan.env_file) if plan.env_file else None
         self._context: RunContext = make_context(
             plan,
@@ -87,14 +95,17 @@ class Run:
         self._outage: WriteError | None = None
         self._failures = Failures()
         plan = self.plan
-        self._runners: list[Runner] = []
-        self._pool = Pool(plan.name, plan.threads, self._work, self._on_crash, self._bell)
         cursor = Cursor(plan.arrivals, plan.overrun, plan.threads, plan.warm_end)
         cursor.on_tick = self._on_tick if self._environment else None
         self._handoff = Handoff(cursor, self._elapsed, plan.threads)
         skipped = 0 if resumed is None else len(resumed.durable)
         self._books = Books(plan, self._handoff, skipped)
-        self._stopping = Stopping(self._context, self._handoff, self._bell, plan.grace_ns, now)
+        self._staff = Staff(
+            plan, self._books, self._handoff, self._scope, self._enter, self._on_crash, self._bell
+        )
+        self._stopping = Stopping(
+            self._context, self._scope, self._handoff, self._bell, plan.grace_ns, now
+        )
         judge = Judge(plan.thresholds, plan.warmup_ns)
         self.watch = Watch(self._books, judge, self._elapsed, plan.warmup_ns, self.stop)
 
@@ -145,7 +156,7 @@ class Run:
         if self._persistence is not None:
             self._context.transact = self._persistence.transact
         try:
-            self._pool.start()
+            self._staff.pool.start()
         except RuntimeError as error:
             self._close_database()
             raise InvalidConfig(
@@ -155,26 +166,35 @@ class Run:
     def begin(self) -> None:
         """Let the first arrivals fall due."""
         self._began = self._now()
-        self._job = self._make_job()
+        assignment = self._staff.assignment = self._assign()
         if self._persistence is not None:
-            self._persistence.landings.job = self._job
-        if self._parent is not None:
-            self._parent._stopping.adopt(self)
+            self._persistence.landings.assignment = assignment
+        self._scope.on_cancel(self._on_cancel)
         logger.debug("run {} of {} began: {} threads", self.id, self.plan.name, self.plan.threads)
         if self._parent is None:
             self.watch.start()
-        self._pool.open()
+        self._staff.pool.open()
 
-    def _make_job(self) -> Job:
+    def _assign(self) -> Assignment:
         plan, kept = self.plan, self._persistence
-        return Job(
+        return Assignment(
             context=self._context,
+            scope=self._scope,
             arrivals=plan.arrivals,
+            nodes=plan.nodes,
             links=plan.links,
+            names=plan.names,
+            is_plain=plan.is_plain,
+            exec_timeout=plan.exec_timeout,
+            tick_timeout=plan.tick_timeout,
             arguments=plan.instrumentation.task_arguments,
             root=plan.name,
             now=self._now,
             began=self._began,
+            crew=self._staff.crew,
+            alarms=self._staff.alarms,
+            wait_for=self._staff.wait_for,
+            wrap=plan.wrap,
             land=None if kept is None else kept.landings.land,
             note=None if kept is None else kept.note,
             late_ns=plan.overrun.limit_ns if plan.overrun.kind == "late" else None,
@@ -196,11 +216,8 @@ class Run:
 
     # On the pool's threads
 
-    def _work(self, slot: int) -> None:
-        runner = Runner(self._job, self._books.slots[slot])
-        self._runners.append(runner)
-        workplace.enter(self, runner)
-        runner.serve(self._handoff, slot)
+    def _enter(self, desk: Desk) -> None:
+        workplace.enter(self, desk)
 
     def _on_tick(self, tick: int) -> None:
         """Read ``.env`` again at a tick's start if it changed; a bad one is logged, not taken."""
@@ -214,6 +231,9 @@ class Run:
             logger.error("{} was not read again at tick {}: {}", self.plan.env_file, tick, error)
 
     def _on_crash(self) -> None:
+        self.stop(now=True)
+
+    def _on_cancel(self) -> None:
         self.stop(now=True)
 
     def _on_outage(self, refusal: WriteError) -> None:
@@ -251,7 +271,7 @@ class Run:
         return has_ended
 
     def _has_ended(self) -> bool:
-        if not self._pool.is_empty:
+        if not self._staff.pool.is_empty:
             return False
         if self._persistence is not None and not self._is_flushing:
             self._is_flushing = True
@@ -286,8 +306,7 @@ class Run:
                 )
         finally:
             self._close_database()
-            if self._parent is not None:
-                self._parent._stopping.release(self)
+            self._scope.release()
         return report
 
     def _state(self, report: Report) -> str:
@@ -309,12 +328,11 @@ class Run:
         if stopper is not None:
             stopper.add_note(f"run {self.id} was stopped: {report.accounting}")
             raise stopper
-        if self._parent is not None and self._parent._context.cancelled:
-            raise Cancelled
+        if self._parent is not None and self._scope.parent is not None:
+            self._scope.parent.check()
 
     def _stopper(self) -> BaseException | None:
-        from_steps = (runner.stopper for runner in self._runners if runner.stopper is not None)
-        return self._crash or self._interrupt or next(from_steps, None)
+        return self._crash or self._interrupt or self._staff.stopper
 
     def _wait_out(self) -> None:
         """Wait for the end; the first Ctrl-C drains, the second does not wait."""
@@ -326,14 +344,13 @@ class Run:
                 self.stop(now=self.is_stopping)
             else:
                 break
-        if not self._stopping.is_left_behind:
-            self._pool.join()
+        self._staff.close(is_left_behind=self._stopping.is_left_behind)
 
     def _close_accounts(self) -> Report:
         figures, planned, kept = self.watch.end(), self.plan.arrivals.total, self._persistence
         counts = accounts.add(figures.counts, figures.warmup)
         writer_crash = kept.landings.writer.crash if kept else None
-        self._crash = self._pool.crash or writer_crash or self.watch.crash
+        self._crash = self._staff.crash or writer_crash or self.watch.crash
         try:
             accounts.check(
                 counts,
@@ -368,7 +385,8 @@ class Run:
 
     def _close_database(self) -> None:
         if self._persistence is not None:
-            self._persistence.close(1.0 if self._stopping.is_left_behind else None)
+            is_in_use = self._stopping.is_left_behind or self._staff.stuck
+            self._persistence.close(1.0 if is_in_use else None)
 
     # Watching
 

@@ -1,101 +1,32 @@
-"""Runs execs on one thread: clones the params, walks the chain, times, records."""
+"""Runs execs on one thread: clones the params, walks the chain, times, records.
+
+A chain of plain steps is walked in a short loop, and anything else is woven: driven as a walk.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from instrumentation.chains import Link, follow
 from instrumentation.errors import Cancelled, StepError
-from instrumentation.execution import Exec, Outcome, Result, RunContext
+from instrumentation.execution import Exec, Outcome
 from instrumentation.params import TaskParams
-from instrumentation.steps import Link, follow
-from workermanager.retrying import Retrying
+from workermanager.assignment import Assignment, Landing
+from workermanager.cancelling import Context
+from workermanager.errands import Desk, Errand, followed
+from workermanager.walking import Strand, walk_exec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Sequence
 
-    from instrumentation.errors import WorkerManagerError
-    from instrumentation.steps import Step, StepFunction
-    from workermanager.clock import Arrivals
+    from instrumentation.steps import StepFunction
     from workermanager.handoff import Handoff
     from workermanager.telemetry import Phases, Recorder, StepFigures
+    from workermanager.walking import Trace, Way
 
-__all__ = ["Job", "Landing", "Runner", "Trace", "Tracer"]
+__all__ = ["Runner", "Woven"]
 
 _MILLISECOND_NS: Final = 1_000_000
-
-
-class Trace(Protocol):
-    """Follows one exec."""
-
-    def step(self, path: str) -> AbstractContextManager[None]:
-        """Follow a step, while it runs."""
-        ...
-
-    def end(self, error: BaseException | None, ended_ns: int) -> None:
-        """The exec's chain has ended."""
-        ...
-
-
-class Tracer(Protocol):
-    """Chooses the execs that are followed."""
-
-    def begin(self, ctx: Exec, due_ns: int, started_ns: int) -> Trace | None:
-        """Follow an exec; None for most, for which this must cost next to nothing."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What all threads of a run share and none changes.
-
-    ``now`` is the monotonic clock in nanoseconds, ``began`` its reading at the run's start.
-    ``land`` hands an exec with rows to the writer, ``note`` tells it of one without, where a ledger
-    wants to know. ``late_ns`` is the overrun limit, if any.
-    ``on_failure`` hears of every failed exec; ``stop`` ends the run, as a first signal does.
-    """
-
-    context: RunContext
-    arrivals: Arrivals
-    links: tuple[Link, ...]
-    arguments: Mapping[str, Any]
-    root: str
-    now: Callable[[], int]
-    began: int
-    land: Callable[[Landing], None] | None
-    note: Callable[[int], None] | None
-    late_ns: int | None
-    on_result: Callable[[Result], None] | None
-    on_failure: Callable[[Recorder, Exec, WorkerManagerError], None]
-    stop: Callable[[], None]
-    tracer: Tracer | None = None
-
-    def result(
-        self, landing: Landing, outcome: Outcome, error: Exception | None, ended: int
-    ) -> Result:
-        """How an exec ended, as a value, with times since the run began."""
-        ctx, began = landing.ctx, self.began
-        return Result(
-            n=ctx.n,
-            tick=ctx.tick,
-            exec=ctx.exec,
-            outcome=outcome,
-            params=landing.params,
-            error=error,
-            due_ns=landing.due - began,
-            started_ns=landing.started - began,
-            ended_ns=ended - began,
-        )
-
-
-class Landing(NamedTuple):
-    """An exec whose chain has ended and whose outcome is about to be settled."""
-
-    ctx: Exec
-    params: TaskParams
-    due: int
-    started: int
 
 
 class _Bound(NamedTuple):
@@ -111,44 +42,71 @@ class _Bound(NamedTuple):
 _HotLink: TypeAlias = "tuple[StepFunction, str, Callable[[int], None], _Bound]"
 
 
-class Runner:
+class Woven(Errand):
+    """An exec that is driven as a walk; ``trace`` follows it, if anything does."""
+
+    __slots__ = ("landing", "own", "trace")
+
+    def __init__(
+        self, strand: Strand, landing: Landing, trace: Trace | None, own: Context | None
+    ) -> None:
+        super().__init__(strand)
+        self.landing = landing
+        self.trace = trace
+        self.own = own
+
+
+class _Composed(Exception):
+    """A step of a plain chain returned what comes next."""
+
+    def __init__(self, nodes: list[Way]) -> None:
+        super().__init__()
+        self.nodes = nodes
+
+
+class Runner(Desk):
     """Runs execs on one thread, one at a time, and records what came of each.
 
     ``current`` is the exec that runs; ``stopper`` is what a step raised to leave the run
     (SystemExit, KeyboardInterrupt).
     """
 
-    def __init__(self, job: Job, phases: Phases) -> None:
-        self.current: Exec | None = None
+    def __init__(
+        self,
+        assignment: Assignment,
+        phases: Phases,
+        give_up: Callable[[Desk, Errand, Cancelled], None],
+    ) -> None:
+        super().__init__(assignment, phases, give_up)
         self.stopper: BaseException | None = None
-        self._job = job
-        self._context = job.context
-        self._began = job.began
-        self._now = job.now
-        self._due_ns = job.arrivals.due_ns
-        self._place = job.arrivals.place
-        self._late_ns = job.late_ns
-        self._phases = phases
-        self._tracer = job.tracer
+        self._context = assignment.context
+        self._began = assignment.began
+        self._due_ns = assignment.arrivals.due_ns
+        self._place = assignment.arrivals.place
+        self._late_ns = assignment.late_ns
+        self._tracer = assignment.tracer
         self._trace: Trace | None = None
         self._template: dict[str, Any] = {}
         self._template_tick = -1
-        self._record_into(phases.of(0))
+        self.record_into(phases.of(0))
 
-    def _record_into(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def record_into(self, recorder: Recorder) -> None:
+        """Record for execs of a phase from now on."""
+        super().record_into(recorder)
+        for name in self.assignment.names:  # in the order they are declared
+            recorder.step(name)
         self._record_lag = recorder.lag.record
         self._record_service = recorder.service.record
         self._record_response = recorder.response.record
-        self._links = [self._bind(link) for link in self._job.links]
+        self._links = [self._bind(link) for link in self.assignment.links]
         # Exact tuples: the interpreter unpacks a NamedTuple the slow way, 80 ns a step.
         self._hot = [(link.fn, link.path, link.record, link) for link in self._links]
 
-    def serve(self, handoff: Handoff, slot: int) -> None:
-        """Take and run execs until there are no more."""
-        now, pace = self._job.now, None
-        run = self._run_in_phase if self._phases.warm_end else self._run
-        while (batch := handoff.take(slot, pace)) is not None:
+    def serve(self, handoff: Handoff, slot: int, batch: Iterator[int] | None = None) -> None:
+        """Take and run execs until there are no more; those of ``batch`` first."""
+        now, pace = self.now, None
+        run = self._run_in_phase if self._phases.warm_end else self._run_exec
+        while batch is not None or (batch := handoff.take(slot, pace)) is not None:
             begun, done = now(), 0
             for n in batch:
                 if handoff.is_closed:
@@ -156,63 +114,54 @@ class Runner:
                     continue
                 run(n)
                 done += 1
+            batch = None
             pace = _MILLISECOND_NS * done // (now() - begun + 1)
 
     def _run_in_phase(self, n: int) -> None:
         """Run an exec of a run with a warm-up: it records apart."""
         recorder = self._phases.of(n)
         if recorder is not self._recorder:
-            self._record_into(recorder)
-        self._run(n)
+            self.record_into(recorder)
+        self._run_exec(n)
 
-    def _run(self, n: int) -> None:
+    def _run_exec(self, n: int) -> None:
+        landing = self.begin(n)
+        if landing is None:
+            return
+        ctx, params, due, started = landing
+        trace = None if self._tracer is None else self._tracer.begin(ctx, due, started)
+        if not self.assignment.is_plain:
+            self._weave(landing, self.assignment.nodes, trace)
+            return
+        self.current = ctx
+        try:
+            ended = self._walk(
+                ctx, params, started, self._hot if trace is None else self._follow(trace)
+            )
+        except _Composed as composed:
+            self._weave(landing, composed.nodes, trace)
+        except BaseException as error:  # noqa: BLE001 - `fail` tells what it is
+            self.fail(landing, trace, error)
+        else:
+            self.succeed(landing, trace, ended)
+        self.current = None
+
+    def begin(self, n: int) -> Landing | None:
+        """An exec that starts now; None if it has expired."""
         due = self._began + self._due_ns(n)
-        started = self._now()
+        started = self.now()
         if self._late_ns is not None and started - due > self._late_ns:
             self._recorder.expired += 1
-            return
+            return None
         tick, place = self._place(n)
         if tick != self._template_tick:
             self._enter(tick)
         params = TaskParams(self._template)
         params["current_exec"] = place
-        ctx = self.current = Exec(self._context, n, tick, place)
         self._record_lag(started - due)
-        try:
-            if self._tracer is None:
-                ended = self._walk(ctx, params, started, self._hot)
-            else:
-                ended = self._walk_traced(self._tracer, ctx, params, due, started)
-        except StepError as error:
-            self._fail(Landing(ctx, params, due, started), error)
-        except Exception:
-            raise  # ours: it crashes the pool and surfaces in the caller
-        except BaseException as stopper:  # noqa: BLE001 - Cancelled, or a step that wants out
-            self._recorder.interrupted += 1
-            if not isinstance(stopper, Cancelled):
-                self.stopper = stopper
-                self._job.stop()
-        else:
-            self._succeed(ctx, params, due, started, ended)
-        self.current = None
+        return Landing(Exec(self._context, n, tick, place), params, due, started)
 
-    def _walk_traced(
-        self, tracer: Tracer, ctx: Exec, params: TaskParams, due: int, begun: int
-    ) -> int:
-        """Run every link of an exec that may be one of those that are followed."""
-        trace = self._trace = tracer.begin(ctx, due, begun)
-        if trace is None:
-            return self._walk(ctx, params, begun, self._hot)
-        hot = [
-            (_follow(trace, fn, path), path, record, link) for fn, path, record, link in self._hot
-        ]
-        try:
-            ended = self._walk(ctx, params, begun, hot)
-        except BaseException as error:
-            trace.end(None if isinstance(error, Cancelled) else error, self._now())
-            raise
-        trace.end(None, ended)
-        return ended
+    # Plain chains
 
     def _walk(self, ctx: Exec, params: TaskParams, begun: int, hot: list[_HotLink]) -> int:
         """Run every link; give the moment the last one ended.
@@ -220,7 +169,7 @@ class Runner:
         Whatever happens in here is paid by every step, so a step's end is read from the clock
         once and serves as the next one's beginning: 0.1 µs of ours counts as the step's.
         """
-        now, context = self._now, self._context
+        now, context = self.now, self._context
         for fn, path, record, link in hot:
             if context.cancelled:
                 raise Cancelled
@@ -229,66 +178,127 @@ class Runner:
                 returned = fn(ctx, params)
             except Exception as error:
                 record(now() - begun)
-                raise _failure(link, ctx, error) from error
+                raise _failure(link, error) from error
             ended = now()
             record(ended - begun)
             begun = ended
             if returned is not None and returned is not params:
-                begun = self._grow(link, returned, ctx, params)
+                self._take_up(returned, link, params)
+                begun = now()
         return begun
 
-    def _grow(self, link: _Bound, returned: object, ctx: Exec, params: TaskParams) -> int:
-        """Merge what a step returned, and run the steps it returned until none returns more."""
-        pending: list[Step] = []
-        while True:
-            try:
-                pending.extend(reversed(follow(returned, params, link.name)))
-                if not pending:
-                    return self._now()
-                ctx.check()
-                step = pending.pop()
-                ctx.grown += 1
-                place = len(self._links) + ctx.grown
-                ctx.path = f"{self._job.root}/{place}/{step.name}"
-                link = self._bind(Link(step.fn, step.name, ctx.path, step.retry))
-                fn = link.fn if self._trace is None else _follow(self._trace, link.fn, ctx.path)
-                begun = self._job.now()
-                try:
-                    returned = fn(ctx, params)
-                except Exception:
-                    link.record(self._job.now() - begun)
-                    raise
-                link.record(self._job.now() - begun)
-            except Exception as error:
-                raise _failure(link, ctx, error) from error
+    def _take_up(self, returned: object, link: _Bound, params: TaskParams) -> None:
+        """Merge what a step returned; where steps are to come next, the exec is woven from here."""
+        try:
+            parts = follow(returned, params, link.name)
+        except Exception as error:
+            raise _failure(link, error) from error
+        if parts:
+            after = self._links.index(link) + 1
+            raise _Composed([*parts, *self.assignment.links[after:]])
 
-    def _succeed(self, ctx: Exec, params: TaskParams, due: int, started: int, ended: int) -> None:
-        job = self._job
-        self._record_service(ended - started)
-        if ctx.rows is not None and job.land is not None:
-            job.land(Landing(ctx, params, due, started))
+    def _follow(self, trace: Trace) -> list[_HotLink]:
+        return [
+            (followed(trace, path, fn), path, record, link) for fn, path, record, link in self._hot
+        ]
+
+    # Woven ones
+
+    def _weave(self, landing: Landing, nodes: Sequence[Way], trace: Trace | None) -> None:
+        woven = self.weave(landing, nodes, trace)
+        self.settle(woven, self.drive(woven))
+
+    def weave(self, landing: Landing, nodes: Sequence[Way], trace: Trace | None) -> Woven:
+        """An exec, or the rest of one, as an errand to drive and then to `settle`."""
+        assignment, ctx = self.assignment, landing.ctx
+        own = self._deadline(ctx, landing.started)
+        ctx.scope = own or assignment.scope
+        root = assignment.root
+        strand = Strand(
+            ctx, landing.params, root, root, len(assignment.links), assignment.wrap, trace
+        )
+        strand.walk = walk_exec(nodes, strand, own)
+        return Woven(strand, landing, trace, own)
+
+    def _deadline(self, ctx: Exec, started: int) -> Context | None:
+        """The exec's own deadline, or that of its tick, whichever is earlier."""
+        assignment = self.assignment
+        root, scope = assignment.root, assignment.scope
+        own = None
+        if assignment.exec_timeout is not None:
+            name = f"exec {ctx.n} of {root}"
+            own = Context(scope, timeout=assignment.exec_timeout, since_ns=started, name=name)
+        if assignment.tick_timeout is None:
+            return own
+        tick_began = self._began + ctx.tick * assignment.arrivals.tick_ns
+        name = f"tick {ctx.tick} of {root}"
+        tick = Context(scope, timeout=assignment.tick_timeout, since_ns=tick_began, name=name)
+        if own is None:
+            return tick
+        is_earlier = (tick.deadline_ns or 0) < (own.deadline_ns or 0)
+        (own if is_earlier else tick).release()
+        return tick if is_earlier else own
+
+    def settle(self, woven: Woven, error: BaseException | None) -> None:
+        """Record how a driven exec ended."""
+        self.current = None
+        if woven.own is not None:
+            woven.own.release()
+        if error is None:
+            self.succeed(woven.landing, woven.trace, self.now())
+        else:
+            self.fail(woven.landing, woven.trace, error)
+
+    def take_over(self, woven: Woven, error: Cancelled) -> None:
+        """Go on with an exec whose thread was given up."""
+        self.settle(woven, self.resume(woven, error))
+
+    # What came of it
+
+    def succeed(self, landing: Landing, trace: Trace | None, ended: int) -> None:
+        """The chain of an exec went to its end."""
+        assignment = self.assignment
+        if trace is not None:
+            trace.end(None, ended)
+        self._record_service(ended - landing.started)
+        if landing.ctx.rows is not None and assignment.land is not None:
+            assignment.land(landing)
             return
-        self._record_response(ended - due)
+        self._record_response(ended - landing.due)
         self._recorder.ok += 1
-        if job.note is not None:
-            job.note(ctx.n)
-        if job.on_result is not None:
-            job.on_result(job.result(Landing(ctx, params, due, started), Outcome.OK, None, ended))
+        if assignment.note is not None:
+            assignment.note(landing.ctx.n)
+        if assignment.on_result is not None:
+            assignment.on_result(assignment.result(landing, Outcome.OK, None, ended))
 
-    def _fail(self, landing: Landing, error: StepError) -> None:
-        job, recorder = self._job, self._recorder
-        ended = job.now()
+    def fail(self, landing: Landing, trace: Trace | None, error: BaseException) -> None:
+        """An exec failed, or was called off.
+
+        Raises:
+            Exception: ``error``, if it is no step's: it crashes the pool and surfaces in the run.
+        """
+        assignment, recorder, ended = self.assignment, self._recorder, self.now()
+        if trace is not None:
+            trace.end(None if isinstance(error, Cancelled) else error, ended)
+        if not isinstance(error, Exception):  # Cancelled, or a step that wants out
+            recorder.interrupted += 1
+            if not isinstance(error, Cancelled):
+                self.stopper = error
+                assignment.stop()
+            return
+        if not isinstance(error, StepError):
+            raise error
         recorder.service.record(ended - landing.started)
         recorder.response.record(ended - landing.due)
         recorder.failed += 1
-        job.on_failure(recorder, landing.ctx, error)
-        if job.on_result is not None:
-            job.on_result(job.result(landing, Outcome.FAILED, error, ended))
+        assignment.on_failure(recorder, landing.ctx, error)
+        if assignment.on_result is not None:
+            assignment.on_result(assignment.result(landing, Outcome.FAILED, error, ended))
 
     def _enter(self, tick: int) -> None:
-        ticks = self._job.arrivals.ticks
+        ticks = self.assignment.arrivals.ticks
         self._template = {
-            **self._job.arguments,
+            **self.assignment.arguments,
             "current_tick": tick,
             "ticks_left": None if ticks is None else ticks - tick,
             "current_exec": 0,  # set for each exec; its place is kept here, so no clone resizes
@@ -297,24 +307,9 @@ class Runner:
 
     def _bind(self, link: Link) -> _Bound:
         figures = self._recorder.step(link.name)
-        if link.retry is None:
-            return _Bound(link.fn, link.path, figures.service.record, link.name, figures)
-        retrying = Retrying(link.fn, link.retry, figures, self._job.now)
-        return _Bound(retrying, link.path, _recorded_already, link.name, figures)
+        return _Bound(link.fn, link.path, figures.service.record, link.name, figures)
 
 
-def _failure(link: _Bound, ctx: Exec, error: Exception) -> StepError:
+def _failure(link: _Bound, error: Exception) -> StepError:
     link.figures.failed += 1
-    return StepError(link.path, ctx.attempt, error, link.name)
-
-
-def _follow(trace: Trace, fn: StepFunction, path: str) -> StepFunction:
-    def follow_step(ctx: Exec, params: TaskParams, /) -> Any:
-        with trace.step(path):
-            return fn(ctx, params)
-
-    return follow_step
-
-
-def _recorded_already(_nanoseconds: int) -> None:
-    """Retrying records each attempt itself."""
+    return StepError(link.path, 1, error, link.name)

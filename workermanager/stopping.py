@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from instrumentation.execution import RunContext
+    from instrumentation.engine import RunContext
+    from workermanager.cancelling import Context
     from workermanager.handoff import Bell, Handoff
 
 __all__ = ["Stopping"]
@@ -16,20 +16,18 @@ __all__ = ["Stopping"]
 _GIVE_UP_NS: Final = 1_000_000_000  # after "stop now": what has not ended then is left behind
 
 
-class _Stoppable(Protocol):
-    def stop(self, *, now: bool = False) -> None: ...
-
-
 class Stopping:
     """The stop of one run: whether it was told to, since when, and who is told with it.
 
     After a stop, running execs may go on for ``grace_ns``; then, or at once with "now", the run's
-    context is cancelled and sleeping steps wake, and a second later it is left behind.
+    ``scope`` is cancelled, with the runs nested in it, and sleeping steps wake; a second later it
+    is left behind.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one place makes it
         self,
         context: RunContext,
+        scope: Context,
         handoff: Handoff,
         bell: Bell,
         grace_ns: int,
@@ -38,13 +36,12 @@ class Stopping:
         self.is_stopping = False
         self.is_left_behind = False
         self._context = context
+        self._scope = scope
         self._handoff = handoff
         self._bell = bell
         self._grace_ns = grace_ns
         self._now = now
         self._since = 0
-        self._halt = threading.Event()
-        self._nested: set[_Stoppable] = set()
 
     def stop(self, *, now: bool = False) -> None:
         """Hand out no more; with ``now``, cancel what runs. From any thread, and again."""
@@ -55,24 +52,12 @@ class Stopping:
         if now and not self._context.cancelled:
             self._since = self._now()
             self._context.cancelled = True
-            self._halt.set()
-            for nested in tuple(self._nested):
-                nested.stop(now=True)
+            self._scope.cancel("the run was stopped")
         self._bell.ring()
 
     def wait_for_halt(self, seconds: float) -> bool:
         """Wait so long; True as soon as, or if, the run was told to stop now."""
-        return self._halt.wait(min(seconds, threading.TIMEOUT_MAX))
-
-    def adopt(self, nested: _Stoppable) -> None:
-        """Have a nested run stopped with this one."""
-        self._nested.add(nested)
-        if self._context.cancelled:
-            nested.stop(now=True)
-
-    def release(self, nested: _Stoppable) -> None:
-        """A nested run is over."""
-        self._nested.discard(nested)
+        return self._scope.wait(seconds)
 
     def wait(self, has_ended: Callable[[], bool], seconds: float | None) -> bool:
         """Wait until a run has ended, or is left behind; False if not after so long."""

@@ -31,11 +31,15 @@ _OTHERS: Final = "(others)"
 
 @dataclass(slots=True)
 class StepFigures:
-    """One step: ``service`` has every attempt, ``failed`` counts last ones, ``retried`` others."""
+    """One step: ``service`` has every attempt, ``failed`` counts last ones, ``retried`` others.
+
+    ``timed_out`` counts those of both that took too long.
+    """
 
     service: Histogram = field(default_factory=Histogram)
     failed: int = 0
     retried: int = 0
+    timed_out: int = 0
 
     @property
     def ok(self) -> int:
@@ -173,6 +177,7 @@ def _merge_step(name: str, recorders: list[Recorder]) -> StepFigures:
         service=Histogram().merge(step.service for step in ours),
         failed=sum(step.failed for step in ours),
         retried=sum(step.retried for step in ours),
+        timed_out=sum(step.timed_out for step in ours),
     )
 
 

@@ -9,16 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from instrumentation.chains import as_instrumentation, links_of
 from instrumentation.errors import InvalidConfig
-from instrumentation.steps import Chain, as_instrumentation
 from workermanager.clock import bend, lay_out
 from workermanager.cursor import Overrun
 from workermanager.durations import Duration, parse_duration
+from workermanager.limits import Limit, check_limits
+from workermanager.middleware import check_middleware, wrap_with
 from workermanager.plan import (
     DEFAULT_THREADS,
     Plan,
+    check_context,
     check_execs,
+    check_in_flight,
     check_run_id,
+    check_seconds,
     check_seed,
     check_spread,
     check_tags,
@@ -34,8 +39,11 @@ from workermanager.thresholds import Threshold, parse_threshold
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+    from instrumentation.composing import Chain
     from instrumentation.execution import Result
+    from workermanager.cancelling import Context
     from workermanager.clock import Layout, Spread
+    from workermanager.middleware import Middleware
     from workermanager.report import Report
 
 __all__ = ["Worker"]
@@ -78,6 +86,13 @@ class Worker:
         tags: what to know the run by in reports and exports.
         overrun: when no thread is free: ``queue``, ``drop``, or ``late:500ms`` (wait, but expire).
         threads: how many execs run at once (default 16).
+        in_flight: with async steps, how many execs run at once (default 10,000); their plain steps
+            run on the threads.
+        exec_timeout: how long one exec may take, from its start; it fails with TimedOut then.
+        tick_timeout: by when the execs of a tick must have ended, from the tick's start.
+        source_context: a `Context` that ends the run when it is cancelled, or its deadline passes.
+        middleware: functions ``(call_next, ctx)`` around every attempt of every step, the first one
+            outermost.
         seed: makes everything an exec draws from its ctx repeatable; drawn at random if not given.
         epoch: where ``ctx.now`` starts; with a seed, 2026-01-01 UTC, else when the run starts.
         database: a URL that ``ctx.insert`` writes to.
@@ -106,6 +121,11 @@ class Worker:
     tags: Mapping[str, str] = field(default_factory=dict)
     overrun: str = "queue"
     threads: int | None = None
+    in_flight: int | None = None
+    exec_timeout: Duration | None = None
+    tick_timeout: Duration | None = None
+    source_context: Context | None = None
+    middleware: Collection[Middleware] = ()
     seed: int | None = None
     epoch: datetime | None = None
     database: str | None = None
@@ -135,10 +155,13 @@ class Worker:
         seed = secrets.randbits(32) if seed is None else seed
         load = self._load()
         due = bend(load.layout, self.spread, seed)
-        links = instrumentation.links()
+        middleware = check_middleware(self.middleware, instrumentation.links())
+        nodes = instrumentation.nodes(wrap_with(middleware) if middleware else None)
+        links = links_of(nodes)
+        check_limits(link.limit for link in links if isinstance(link.limit, Limit))
         return Plan(
             instrumentation=instrumentation,
-            links=links,
+            nodes=nodes,
             arrivals=due,
             execs_per_tick=load.execs_per_tick,
             shape=load.shape,
@@ -156,6 +179,11 @@ class Worker:
             env_file=None if self.env_file is None else Path(self.env_file),
             callback=None if self.callback is None else as_instrumentation(self.callback),
             on_result=self.on_result,
+            exec_timeout=check_seconds(self.exec_timeout, "exec_timeout"),
+            tick_timeout=check_seconds(self.tick_timeout, "tick_timeout"),
+            source_context=check_context(self.source_context),
+            middleware=middleware,
+            in_flight=check_in_flight(self.in_flight),
             warmup_ns=check_warmup(parse_duration(self.warmup, "warmup"), due),
             thresholds=self._parse_thresholds([link.name for link in links]),
             tags=check_tags(self.tags),
@@ -223,7 +251,7 @@ class Worker:
         plan = self.plan(around.seed)
         if plan.run_id is None:  # the same again when its exec runs again, for ctx.key
             plan = replace(plan, run_id=f"{around.run.id}.{around.seed:016x}")
-        return Run(plan, around.run)
+        return Run(plan, around.run, scope=around.scope)
 
     def _resume(self, run_id: str, *, force: bool) -> Run:
         if self.database is None:

@@ -74,7 +74,7 @@ def test_a_step_that_does_not_look_is_left_behind_and_counted():
     report = run.finish()
     assert report.counts["interrupted"] == report.counts["due"] > 0
     leave.set()
-    run._pool.join()  # the thread ends by itself once its step does
+    run._staff.pool.join()  # the thread ends by itself once its step does
 
 
 def test_when_the_grace_is_over_the_stop_is_now():
@@ -249,7 +249,7 @@ def test_the_rows_of_an_exec_left_behind_are_not_written(tmp_path):
     report = run.finish()
     assert (report.counts["interrupted"], report.rows) == (1, {})
     leave.set()
-    run._pool.join()
+    run._staff.pool.join()
     connection = sqlite3.connect(tmp_path / "late.db")
     assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
     connection.close()

@@ -305,14 +305,14 @@ def test_an_exec_that_could_not_start_in_time_expires(hand_clock):
         hand_clock.advance(0.4)
 
     plan = now_all(slow, 5, threads=1, overrun="late:1s").plan()
-    report = Run(plan, now=hand_clock).start().finish()
+    report = Run(plan, clock=hand_clock).start().finish()
     assert (report.counts["ok"], report.counts["expired"]) == (3, 2)
     assert report.lag.max_ms == pytest.approx(800, rel=0.01)
 
 
 def test_the_report_tells_lag_service_and_response_apart(hand_clock):
     plan = now_all(lambda ctx, params: hand_clock.advance(1), 4, threads=1).plan()
-    report = Run(plan, now=hand_clock).start().finish()
+    report = Run(plan, clock=hand_clock).start().finish()
     assert report.service.max_ms == report.service.p50_ms == pytest.approx(1_000, rel=0.01)
     assert report.lag.max_ms == pytest.approx(3_000, rel=0.01)
     assert report.response.max_ms == pytest.approx(4_000, rel=0.01)

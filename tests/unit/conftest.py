@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import settings
 
-from instrumentation.execution import Exec, RunContext
+from instrumentation.engine import RunContext
+from instrumentation.execution import Exec
 from instrumentation.fakes import Pools
 
 # No deadline, because none of these tests is about speed; derandomized, so that a failure is a
@@ -29,7 +30,7 @@ def make_run():
             "planned_ns": lambda n: n * 1_000_000_000,
             "sleep": lambda _seconds: None,
             "started_at": EPOCH,
-            "transact": lambda _path, work, _isolation: work(None),
+            "transact": lambda _ctx, _path, work, _isolation: work(None),
         }
         facts.update(changes)
         return RunContext(**facts, pools=Pools(facts["seed"]))

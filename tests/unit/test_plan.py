@@ -3,8 +3,9 @@ from datetime import timedelta
 
 import pytest
 
+from instrumentation.chains import Instrumentation
 from instrumentation.errors import InvalidConfig
-from instrumentation.steps import Instrumentation, Retry, Step
+from instrumentation.steps import Retry, Step
 from workermanager.clock import SPREADS
 from workermanager.plan import check_execs, check_spread, check_tags, check_threads, plan_once
 from workermanager.shapes import Ramp, Rate, Ticks

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
+from instrumentation.chains import Instrumentation
 from instrumentation.errors import InvalidConfig
-from instrumentation.steps import Instrumentation
 from workermanager import record
 from workermanager.durations import parse_duration
 from workermanager.record import RunRecord, check_same, describe_facts

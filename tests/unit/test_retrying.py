@@ -1,4 +1,4 @@
-"""The retry policy (`Retry`), and a step that runs by it (`Retrying`)."""
+"""The retry policy (`Retry`), and a step that runs by it."""
 
 from random import Random
 
@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrumentation.errors import Cancelled, InvalidConfig
+from instrumentation.chains import Link
+from instrumentation.errors import Cancelled, InvalidConfig, StepError, TimedOut
 from instrumentation.execution import Exec
 from instrumentation.params import TaskParams
 from instrumentation.steps import Retry
-from workermanager.retrying import Retrying
+from workermanager.cancelling import Context
 from workermanager.telemetry import StepFigures
+from workermanager.walking import Pause, Strand, walk
 
 ERROR = OSError("no route")
 
@@ -95,25 +97,49 @@ class Bench:
 
     def __init__(self, make_run, fn, **policy):
         self.slept = []
-        self.figures = StepFigures()
-        self.ctx = Exec(make_run(sleep=self.sleep), 3, tick=0, exec_=3)
-        self.ctx.path = "chain/1/step"
+        self.step_figures = StepFigures()
+        self.ctx = Exec(make_run(), 3, tick=0, exec_=3)
+        self.ctx.scope = Context(clock=self)
         self.params = TaskParams(a=1)
         self._now = 0
         self._fn = fn
         retry = Retry(**{"attempts": 3, **policy})
-        self._retrying = Retrying(self.attempt, retry, self.figures, lambda: self._now)
+        self.strand = Strand(self.ctx, self.params, "chain", "chain", 1)
+        self.strand.desk = self
+        link = Link(fn, "step", "chain/1/step", retry)
+        self.strand.walk = walk((link,), self.strand)
 
-    def attempt(self, ctx, params):
-        self._now += 10
-        return self._fn(ctx, params)
+    def now(self):
+        return self._now
 
-    def sleep(self, seconds):
-        self.slept.append(seconds)
-        self._now += round(seconds * 1e9)
+    def figures(self, name):
+        assert name == "step"
+        return self.step_figures
 
     def run(self):
-        return self._retrying(self.ctx, self.params)
+        """Do what the walk wants until it ends."""
+        wanted = next(self.strand.walk, None)
+        while wanted is not None:
+            try:
+                if isinstance(wanted, Pause):
+                    wanted.scope.check()
+                    self.slept.append(wanted.seconds)
+                    self._now += round(wanted.seconds * 1e9)
+                else:
+                    self._now += 10
+                    self.call(wanted)
+            except BaseException as error:  # noqa: BLE001 - it belongs to the walk
+                wanted = self.strand.walk.throw(error)
+            else:
+                wanted = next(self.strand.walk, None)
+
+    def call(self, wanted):
+        try:
+            wanted.link.fn(wanted.ctx, wanted.params)
+        except Exception:
+            self.step_figures.service.record(10)
+            raise
+        self.step_figures.service.record(10)
 
 
 @pytest.fixture
@@ -131,31 +157,30 @@ def fails_before(attempt, seen=None):
         ctx.insert("table", {"attempt": ctx.attempt})
         if ctx.attempt < attempt:
             raise OSError(ctx.attempt)
-        return "returned"
 
     return step
 
 
 def test_a_step_that_succeeds_runs_once(bench):
     one = bench(fails_before(1))
-    assert one.run() == "returned"
-    assert (one.slept, one.figures.ok, one.figures.retried) == ([], 1, 0)
+    one.run()
+    assert (one.slept, one.step_figures.ok, one.step_figures.retried) == ([], 1, 0)
 
 
 def test_a_failed_step_is_tried_until_it_succeeds(bench):
     one = bench(fails_before(3))
-    assert one.run() == "returned"
+    one.run()
     assert len(one.slept) == 2
-    assert (one.figures.ok, one.figures.retried, one.figures.failed) == (1, 2, 0)
+    assert (one.step_figures.ok, one.step_figures.retried, one.step_figures.failed) == (1, 2, 0)
 
 
 def test_the_error_of_the_last_attempt_is_raised_when_the_policy_gives_up(bench):
     one = bench(fails_before(9))
-    with pytest.raises(OSError, match="3"):
+    with pytest.raises(StepError, match="on attempt 3: OSError: 3") as raised:
         one.run()
-    assert one.ctx.attempt == 3
-    assert one.figures.retried == 2
-    assert one.figures.service.count == 3
+    assert raised.value.attempt == 3
+    assert one.step_figures.retried == 2
+    assert one.step_figures.service.count == 3
 
 
 def test_every_attempt_starts_with_the_same_params_and_draws(bench):
@@ -182,7 +207,7 @@ def test_service_has_the_time_of_every_attempt_but_not_of_the_waits(bench):
     one = bench(fails_before(3), when=lambda _: 60.0)
     one.run()
     assert one.slept == [60.0, 60.0]
-    assert one.figures.service.percentiles(1, 100) == (10, 10)
+    assert one.step_figures.service.percentiles(1, 100) == (10, 10)
 
 
 def test_the_waits_are_the_same_in_every_run_and_differ_between_attempts(bench):
@@ -195,7 +220,7 @@ def test_the_waits_are_the_same_in_every_run_and_differ_between_attempts(bench):
 
 def test_the_deadline_counts_waits_and_attempts(bench):
     one = bench(fails_before(9), attempts=9, deadline=10.0, when=lambda _: 4.0)
-    with pytest.raises(OSError, match="3"):
+    with pytest.raises(StepError, match="on attempt 3: OSError: 3"):
         one.run()
     assert one.slept == [4.0, 4.0]
 
@@ -208,19 +233,33 @@ def test_a_cancelled_step_is_never_tried_again(bench):
     one = bench(cancels)
     with pytest.raises(Cancelled):
         one.run()
-    assert (one.slept, one.figures.retried) == ([], 0)
+    assert (one.slept, one.step_figures.retried) == ([], 0)
 
 
 def test_a_cancelled_attempt_counts_neither_as_ok_nor_as_failed(bench):
     one = bench(cancels)
     with pytest.raises(Cancelled):
         one.run()
-    assert (one.figures.ok, one.figures.failed) == (0, 0)
+    assert (one.step_figures.ok, one.step_figures.failed) == (0, 0)
 
 
 def test_a_stop_during_a_wait_ends_the_step(bench):
-    one = bench(fails_before(3))
-    one.ctx.run.cancelled = True
-    with pytest.raises(Cancelled):
+    fails = fails_before(3)
+
+    def stops(ctx, params):
+        ctx.scope.cancel("stop")
+        fails(ctx, params)
+
+    one = bench(stops)
+    with pytest.raises(Cancelled, match="stop"):
         one.run()
-    assert one.ctx.attempt == 1
+    assert (one.slept, one.step_figures.service.count) == ([], 1)
+
+
+def test_a_step_that_timed_out_and_may_run_yet_is_not_tried_again_unless_told_so():
+    running = TimedOut("too long", 1.0, still_running=True)
+    ended = TimedOut("too long", 1.0)
+    random = Random(1)
+    assert Retry().wait(1, 0.0, running, random) is None
+    assert Retry().wait(1, 0.0, ended, random) is not None
+    assert Retry(when=lambda _: True).wait(1, 0.0, running, random) is not None

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instrumentation.chains import Instrumentation, as_instrumentation, follow
 from instrumentation.errors import InvalidConfig, InvalidStep
 from instrumentation.params import TaskParams
-from instrumentation.steps import Instrumentation, Step, as_instrumentation, follow
+from instrumentation.steps import Step
 
 
 def first(ctx, params):
@@ -70,7 +71,7 @@ def test_a_given_func_name_wins():
 
 def test_the_dispatcher_runs_before_its_nested_callbacks():
     chain = Instrumentation(func_dispatcher=first, nested_callback=[second, third])
-    assert names(chain.steps()) == ["first", "second", "third"]
+    assert names(chain.links()) == ["first", "second", "third"]
 
 
 NESTED = st.recursive(
@@ -88,24 +89,24 @@ def flat(chain):
 
 @given(NESTED)
 def test_nested_lists_run_in_the_order_they_are_written(chain):
-    assert names(Instrumentation(func_dispatcher=chain).steps()) == flat(chain)
+    assert [part.name for part in Instrumentation(func_dispatcher=chain).parts()] == flat(chain)
 
 
 def test_an_instrumentation_within_a_chain_brings_its_steps():
     inner = Instrumentation(func_dispatcher=second, nested_callback=third)
-    assert names(chain_of(first, inner, first).steps()) == ["first", "second", "third", "first"]
+    assert names(chain_of(first, inner, first).links()) == ["first", "second", "third", "first#2"]
 
 
 def test_an_instrumentation_within_a_chain_brings_its_arguments_to_its_first_step():
     inner = chain_of(first, second, task_arguments={"country": "SE"})
     params = TaskParams(country="NO", id=1)
-    step = chain_of(third, inner).steps()[1]
+    step = chain_of(third, inner).links()[1]
     step.fn(None, params)
     assert params["first"] == {"country": "SE", "id": 1}
 
 
 def test_any_chain_becomes_an_instrumentation():
-    assert names(as_instrumentation([first, second]).steps()) == ["first", "second"]
+    assert names(as_instrumentation([first, second]).links()) == ["first", "second"]
 
 
 def test_an_instrumentation_stays_as_it_is():
@@ -162,6 +163,10 @@ def generator(ctx, params):
     yield
 
 
+async def async_generator(ctx, params):
+    yield
+
+
 @pytest.mark.parametrize("fn", [no_params, three, keyword_only])
 def test_a_function_of_another_signature_is_refused_before_it_runs(fn):
     with pytest.raises(InvalidStep, match=rf"^step '{fn.__name__}' takes .*wanted \(ctx, params\)"):
@@ -170,11 +175,23 @@ def test_a_function_of_another_signature_is_refused_before_it_runs(fn):
 
 @pytest.mark.parametrize(
     ("fn", "kind"),
-    [(coroutine, "async"), (functools.partial(coroutine), "async"), (generator, "a generator")],
+    [(generator, "a generator"), (async_generator, "a generator")],
 )
 def test_a_function_that_would_not_run_when_called_is_refused(fn, kind):
     with pytest.raises(InvalidStep, match=f"is {kind}; a step is a plain function"):
         chain_of(fn).links()
+
+
+class CalledAsync:
+    async def __call__(self, ctx, params):
+        pass
+
+
+@pytest.mark.parametrize(
+    "fn", [coroutine, functools.partial(coroutine), CalledAsync(), CalledAsync().__call__]
+)
+def test_whatever_gives_a_coroutine_is_an_async_step(fn):
+    assert [link.is_async for link in chain_of(fn, second).links()] == [True, False]
 
 
 def test_a_step_around_what_cannot_be_called_is_refused():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from workermanager import cancelling
 from workermanager.stopping import Stopping
 
 GRACE_S = 30
@@ -38,20 +39,13 @@ class Bell:
         return False
 
 
-class Nested:
-    def __init__(self):
-        self.told = []
-
-    def stop(self, *, now=False):
-        self.told.append(now)
-
-
 class Stopped:
     def __init__(self, clock):
         self.clock, self.bell = clock, Bell(clock)
         self.context, self.handoff = Context(), Handoff()
+        self.scope = cancelling.Context()
         self.stopping = Stopping(
-            self.context, self.handoff, self.bell, GRACE_S * 1_000_000_000, clock
+            self.context, self.scope, self.handoff, self.bell, GRACE_S * 1_000_000_000, clock
         )
 
 
@@ -147,15 +141,11 @@ def test_a_short_wait_within_the_grace_comes_back_and_the_grace_goes_on(stopped,
     assert hand_clock.now_ns == 1_000_000_000 + (GRACE_S + 1) * 1_000_000_000
 
 
-def test_nested_runs_are_stopped_now_with_it_and_only_then(stopped):
-    one, released = Nested(), Nested()
-    stopped.stopping.adopt(one)
-    stopped.stopping.adopt(released)
-    stopped.stopping.release(released)
+def test_what_is_nested_in_it_is_called_off_with_stop_now_and_only_then(stopped):
+    one, released = cancelling.Context(stopped.scope), cancelling.Context(stopped.scope)
+    released.release()
     stopped.stopping.stop()
-    assert one.told == []
+    assert not one.cancelled
     stopped.stopping.stop(now=True)
-    assert (one.told, released.told) == ([True], [])
-    late = Nested()
-    stopped.stopping.adopt(late)
-    assert late.told == [True]
+    assert (str(one.cause), released.cause) == ("the run was stopped", None)
+    assert cancelling.Context(stopped.scope).cancelled

@@ -2,9 +2,9 @@ from math import exp
 
 import pytest
 
+from instrumentation.chains import Instrumentation
 from instrumentation.errors import Cancelled, InvalidConfig
 from instrumentation.params import TaskParams
-from instrumentation.steps import Instrumentation
 from instrumentation.thinking import think
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from instrumentation.chains import Instrumentation, as_instrumentation
 from instrumentation.errors import InvalidConfig
-from instrumentation.steps import Instrumentation, Step, as_instrumentation
+from instrumentation.steps import Step
 from workermanager.worker import Worker
 
 if TYPE_CHECKING:

@@ -1,0 +1,409 @@
+"""What a run executes: a dispatcher and its nested callbacks, as a value; and each part's place.
+
+"Instrumentation" is go-workers' word for what is run. It has nothing to do with telemetry.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from instrumentation.composing import (
+    Branch,
+    Chained,
+    Compensated,
+    Composition,
+    Each,
+    Finally,
+    Group,
+    Recovered,
+)
+from instrumentation.errors import InvalidConfig, InvalidStep
+from instrumentation.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from instrumentation.composing import Chain
+    from instrumentation.execution import Exec
+    from instrumentation.params import TaskParams
+    from instrumentation.steps import Limiter, Retry, StepFunction
+
+__all__ = [
+    "Instrumentation",
+    "Knot",
+    "Link",
+    "Node",
+    "Wrap",
+    "as_instrumentation",
+    "every_node",
+    "follow",
+    "links_of",
+    "place",
+]
+
+_DEEPEST: Final = 100
+_PLAIN: Final = (None, None, None, False)
+
+
+class Link(NamedTuple):
+    """A step at its place: ``name`` is unique in the declared chain, ``path`` in the exec."""
+
+    fn: StepFunction
+    name: str
+    path: str
+    retry: Retry | None = None
+    timeout: float | None = None
+    limit: Limiter | None = None
+    is_async: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """True if it is only called, and that is all."""
+        return self[3:] == _PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Knot:
+    """A composition at its place, with its members at theirs.
+
+    A group has a member for each part, a chain as well; what is done for each item is one member,
+    whose path has ``*`` for the item's number. ``branch`` has the predicate (with the number 0),
+    then, and otherwise; ``on_error`` the part and its handler; ``compensate`` the part and what
+    undoes it.
+    """
+
+    part: Composition
+    name: str
+    path: str
+    members: tuple[Node, ...]
+
+
+Node: TypeAlias = Link | Knot
+Wrap: TypeAlias = "Callable[[StepFunction], StepFunction]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrumentation:
+    """WHAT a Worker runs (not telemetry): a dispatcher, then its nested callbacks.
+
+    ``func_dispatcher`` and ``nested_callback`` are chains; ``task_arguments`` are the params that
+    every exec gets a clone of; ``func_name`` names the whole in paths, logs and figures (the
+    first step's name unless given).
+    """
+
+    func_dispatcher: Chain
+    nested_callback: Chain | None = None
+    task_arguments: Mapping[str, Any] = field(default_factory=dict)
+    func_name: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task_arguments, Mapping):
+            raise InvalidConfig(
+                f"Instrumentation(task_arguments=…): wanted a mapping, "
+                f"found {type(self.task_arguments).__name__}"
+            )
+        if not self.func_name:
+            first = next(_line(self.func_dispatcher), None)
+            object.__setattr__(self, "func_name", _first_name(first))
+
+    def parts(self) -> Iterator[Step | Composition]:
+        """The whole chain, one part after the other."""
+        yield from _line(self.func_dispatcher, is_inner=self.nested_callback is not None)
+        if self.nested_callback is not None:
+            yield from _line(self.nested_callback)
+
+    def nodes(self, wrap: Wrap | None = None) -> tuple[Node, ...]:
+        """The whole chain with names made unique and paths set, ``wrap`` around every step.
+
+        Raises:
+            InvalidStep: the chain is empty, a step cannot be called as ``(ctx, params)``, or a
+                part stands where it cannot.
+        """
+        parts = tuple(self.parts())
+        if not parts:
+            raise InvalidStep(f"{self.func_name}: the chain has no step")
+        return place(parts, self.func_name, set(), wrap=wrap)
+
+    def links(self) -> tuple[Link, ...]:
+        """The steps of `nodes`, in the order they are declared."""
+        return links_of(self.nodes())
+
+
+def as_instrumentation(chain: Chain) -> Instrumentation:
+    """Any chain as an Instrumentation: one that is one already stays as it is."""
+    if isinstance(chain, Instrumentation):
+        return chain
+    return Instrumentation(func_dispatcher=chain)
+
+
+def every_node(nodes: Sequence[Node]) -> Iterator[Node]:
+    """The nodes and all below them, in the order they are declared."""
+    for node in nodes:
+        yield node
+        if isinstance(node, Knot):
+            yield from every_node(node.members)
+
+
+def links_of(nodes: Sequence[Node]) -> tuple[Link, ...]:
+    """The steps among the nodes and below them, in the order they are declared."""
+    return tuple(node for node in every_node(nodes) if isinstance(node, Link))
+
+
+def follow(returned: object, params: TaskParams, name: str) -> tuple[Step | Composition, ...]:
+    """Take up what the step ``name`` returned: merge its params, and give what to run next.
+
+    A step returns params (merged), None (unchanged), a next step or chain (run before the rest),
+    or ``(params, next)``.
+
+    Raises:
+        InvalidStep: it returned anything else.
+    """
+    if returned is None or returned is params:
+        return ()
+    if isinstance(returned, Mapping):
+        params.update(returned)
+        return ()
+    if isinstance(returned, tuple) and _is_params_and_next(returned):
+        merged, following = returned
+        if merged is not None and merged is not params:
+            params.update(merged)
+        return () if following is None else _next_parts(following)
+    try:
+        return _next_parts(returned)
+    except InvalidStep:
+        raise InvalidStep(
+            f"step {name!r} returned {type(returned).__name__}; a step returns params, None, "
+            f"a next step, or (params, next step)"
+        ) from None
+
+
+def _next_parts(chain: object) -> tuple[Step | Composition, ...]:
+    return tuple(_together((chain,), is_inner=True, depth=0))
+
+
+def _is_params_and_next(pair: tuple[object, ...]) -> bool:
+    return len(pair) == 2 and (pair[0] is None or isinstance(pair[0], Mapping))  # noqa: PLR2004 - a pair
+
+
+# From what was written to one part after the other
+
+
+def _line(chain: object, *, is_inner: bool = False, depth: int = 0) -> Iterator[Step | Composition]:
+    """The parts of a chain; one inside another stays together where it has a life of its own."""
+    if depth > _DEEPEST:
+        raise InvalidStep(f"a chain is nested more than {_DEEPEST} levels deep")
+    if isinstance(chain, Step):
+        yield chain
+    elif isinstance(chain, Chained):
+        yield from _unchained(chain, is_inner=is_inner, depth=depth)
+    elif isinstance(chain, Composition):
+        yield chain
+    elif isinstance(chain, Instrumentation):
+        yield from _with_arguments(chain, is_inner=is_inner, depth=depth)
+    elif isinstance(chain, Sequence) and not isinstance(chain, str | bytes):
+        yield from _together(chain, is_inner=is_inner, depth=depth)
+    elif callable(chain) and not isinstance(chain, type):
+        yield Step(chain)
+    else:
+        found = repr(chain) if isinstance(chain, str | int | float) else type(chain).__name__
+        raise InvalidStep(f"not a step: wanted a function (ctx, params), found {found}")
+
+
+def _together(parts: Sequence[Any], *, is_inner: bool, depth: int) -> Iterator[Step | Composition]:
+    line = [one for part in parts for one in _line(part, is_inner=True, depth=depth + 1)]
+    if is_inner and any(isinstance(one, Finally) for one in line):
+        yield Chained(name="chain", parts=tuple(line))
+    else:
+        yield from line
+
+
+def _unchained(chain: Chained, *, is_inner: bool, depth: int) -> Iterator[Step | Composition]:
+    if chain.name or chain.timeout is not None:
+        yield replace(chain, name=chain.name or "chain")
+    else:
+        yield from _together(chain.parts, is_inner=is_inner, depth=depth)
+
+
+def _with_arguments(
+    nested: Instrumentation, *, is_inner: bool, depth: int
+) -> Iterator[Step | Composition]:
+    """The parts of an Instrumentation inside a chain; its first one also brings its arguments."""
+    parts = list(_together(tuple(nested.parts()), is_inner=is_inner, depth=depth))
+    arguments = dict(nested.task_arguments)
+    if not arguments or not parts:
+        yield from parts
+    elif isinstance(parts[0], Step):
+        yield _bringing(arguments, parts[0])
+        yield from parts[1:]
+    else:
+        yield Chained(name=nested.func_name, parts=tuple(parts), arguments=arguments)
+
+
+def _bringing(arguments: dict[str, Any], first: Step) -> Step:
+    _check_callable(first)
+
+    def bring_arguments(ctx: Exec, params: TaskParams, /) -> object:
+        params.update(arguments)
+        return first.fn(ctx, params)
+
+    async def bring_arguments_async(ctx: Exec, params: TaskParams, /) -> object:
+        params.update(arguments)
+        return await first.fn(ctx, params)
+
+    return replace(first, fn=bring_arguments_async if _is_async(first.fn) else bring_arguments)
+
+
+def _first_name(part: Step | Composition | None) -> str:
+    """The name of the first step in a part, or of a chain that has one."""
+    if part is None:
+        return "chain"
+    if isinstance(part, Step) or (isinstance(part, Chained) and part.name):
+        return part.name
+    match part:
+        case Chained(parts=parts):
+            first: Chain = parts[0]
+        case Branch(then=then):
+            first = then
+        case Each(part=body):
+            first = body
+        case _:
+            first = _parts_of(part)[0]
+    return _first_name(next(_line(first), None))
+
+
+# From one part after the other to names and paths
+
+
+def place(
+    parts: Sequence[Step | Composition],
+    base: str,
+    names: set[str],
+    first: int = 1,
+    wrap: Wrap | None = None,
+) -> tuple[Node, ...]:
+    """The parts of a chain as nodes, at their places below ``base``, counted from ``first``.
+
+    ``names`` are those that are taken already; the new ones are added to it. ``wrap`` is put
+    around the function of every step.
+
+    Raises:
+        InvalidStep: a step cannot be called as ``(ctx, params)``, or a part stands where it cannot.
+    """
+    nodes = _place(parts, base, names, first, 0)
+    return nodes if wrap is None else tuple(_wrapped(node, wrap) for node in nodes)
+
+
+def _wrapped(node: Node, wrap: Wrap) -> Node:
+    if isinstance(node, Link):
+        return node._replace(fn=wrap(node.fn))
+    return replace(node, members=tuple(_wrapped(member, wrap) for member in node.members))
+
+
+def _place(
+    parts: Sequence[Step | Composition], base: str, names: set[str], first: int, depth: int
+) -> tuple[Node, ...]:
+    is_ending = False
+    for part in parts:
+        if is_ending and not isinstance(part, Finally):
+            raise InvalidStep(f"{base}: {part.name!r} comes after finally_, which ends its chain")
+        is_ending = isinstance(part, Finally)
+    if depth > _DEEPEST:
+        raise InvalidStep(f"{base}: nested more than {_DEEPEST} levels deep")
+    return tuple(
+        _place_one(part, f"{base}/{number}", names, depth)
+        for number, part in enumerate(parts, first)
+    )
+
+
+def _place_one(part: Step | Composition, base: str, names: set[str], depth: int) -> Node:
+    path = f"{base}/{part.name}"
+    name = _unused(part.name, names)
+    if isinstance(part, Step):
+        _check_callable(part)
+        return Link(
+            part.fn, name, path, part.retry, part.timeout, part.limit, is_async=_is_async(part.fn)
+        )
+    return Knot(part, name, path, _members(part, path, names, depth + 1))
+
+
+def _members(part: Composition, path: str, names: set[str], depth: int) -> tuple[Node, ...]:
+    if isinstance(part, Chained):
+        inner = list(_together(part.parts, is_inner=False, depth=depth))
+        return _place(inner, path, names, 1, depth)
+    if isinstance(part, Branch):
+        return _branches(part, path, names, depth)
+    if isinstance(part, Each):
+        return (_place_one(_as_one(part.part, depth), f"{path}/*", names, depth),)
+    return tuple(
+        _place_one(_as_one(member, depth), f"{path}/{number}", names, depth)
+        for number, member in enumerate(_parts_of(part), 1)
+    )
+
+
+def _branches(part: Branch, path: str, names: set[str], depth: int) -> tuple[Node, ...]:
+    sides = (part.then,) if part.otherwise is None else (part.then, part.otherwise)
+    parts = (Step(part.predicate), *(_as_one(side, depth) for side in sides))
+    return tuple(
+        _place_one(one, f"{path}/{number}", names, depth) for number, one in enumerate(parts)
+    )
+
+
+def _parts_of(part: Composition) -> Sequence[Chain]:
+    """What the other compositions are made of."""
+    match part:
+        case Group(parts=parts):
+            return parts
+        case Recovered(part=body, handler=handler):
+            return (body, handler)
+        case Compensated(part=body, undo=undo):
+            return (body, undo)
+        case Finally(part=body):
+            return (body,)
+    raise InvalidStep(f"{part.name}: {type(part).__name__} is no composition")
+
+
+def _as_one(chain: Chain, depth: int) -> Step | Composition:
+    """A chain as one part: a step or a composition as it is, anything longer as a chain."""
+    parts = tuple(_line(chain, depth=depth))
+    if not parts:
+        raise InvalidStep("a chain inside another has no step")
+    if len(parts) == 1 and not isinstance(parts[0], Finally):
+        return parts[0]
+    return Chained(name="chain", parts=parts)
+
+
+def _unused(wanted: str, names: set[str]) -> str:
+    name, times = wanted, 1
+    while name in names:
+        times += 1
+        name = f"{wanted}#{times}"
+    names.add(name)
+    return name
+
+
+def _is_async(fn: object) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        getattr(fn, "__call__", None)  # noqa: B004 - what calling it would be is the question
+    )
+
+
+def _check_callable(step: Step) -> None:
+    fn = step.fn
+    if not callable(fn):
+        raise InvalidStep(f"step {step.name!r} is no function: it is {type(fn).__name__}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise InvalidStep(
+            f"step {step.name!r} is a generator; a step is a plain function (ctx, params), "
+            "or an async one"
+        )
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return  # some builtins have no signature: calling them will tell
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise InvalidStep(f"step {step.name!r} takes {signature}; wanted (ctx, params)") from None

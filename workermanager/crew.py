@@ -1,0 +1,114 @@
+"""Threads beside those that take execs: they help where one exec does several things at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from workermanager.pool import Abandoned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workermanager.errands import Desk
+
+__all__ = ["Crew"]
+
+
+class Crew:
+    """At most ``most`` threads, each started when there is work that no idle one takes.
+
+    Each works at a desk of its own, from ``open_desk``. A task is called with the desk of the
+    thread that does it. What a task raises is a bug of ours: it goes to ``on_crash``. ``stuck``
+    counts the threads that were given up and have not come back yet.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        most: int,
+        open_desk: Callable[[], Desk],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self._name = name
+        self._most = most
+        self._open_desk = open_desk
+        self._on_crash = on_crash
+        self._tasks: deque[Callable[[Desk], None]] = deque()
+        self._changed = threading.Condition()
+        self._idle = 0
+        self._is_closed = False
+        self._threads: list[threading.Thread] = []
+        self._started = 0
+        self.stuck = 0
+
+    def submit(self, task: Callable[[Desk], None]) -> None:
+        """Have a task done as soon as a thread is free."""
+        with self._changed:
+            self._tasks.append(task)
+            if self._idle >= len(self._tasks):
+                self._changed.notify()
+            elif len(self._threads) < self._most and not self._is_closed:
+                self._start()
+
+    def replace(self, stuck: threading.Thread, task: Callable[[Desk], None]) -> None:
+        """Give up a thread that is stuck, and have another do the task and take its place."""
+        with self._changed:
+            self.stuck += 1
+            if stuck in self._threads:
+                self._threads.remove(stuck)
+            self._tasks.appendleft(task)
+            self._start()
+
+    def _start(self) -> None:
+        self._started += 1
+        thread = threading.Thread(
+            target=copy_context().run,
+            args=(self._main,),
+            name=f"{self._name}-crew-{self._started}",
+            daemon=True,
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def close(self, seconds: float | None = None) -> bool:
+        """Let the threads end once there are no tasks; False if some had not after so long."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+            threads = list(self._threads)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        for thread in threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _main(self) -> None:
+        desk = self._open_desk()
+        try:
+            while (task := self._next()) is not None:
+                task(desk)
+        except Abandoned:
+            with self._changed:
+                self.stuck -= 1
+        except BaseException as crash:  # noqa: BLE001 - it surfaces in the owner
+            self._on_crash(crash)
+        finally:
+            desk.close()
+            with self._changed:
+                if threading.current_thread() in self._threads:
+                    self._threads.remove(threading.current_thread())
+
+    def _next(self) -> Callable[[Desk], None] | None:
+        with self._changed:
+            self._idle += 1
+            try:
+                while not self._tasks:
+                    if self._is_closed:
+                        return None
+                    self._changed.wait()
+                return self._tasks.popleft()
+            finally:
+                self._idle -= 1

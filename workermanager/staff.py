@@ -1,0 +1,148 @@
+"""All threads of a run: those that take execs, those that help them, one that minds deadlines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from loguru import logger
+
+from workermanager.alarms import Alarms
+from workermanager.crew import Crew
+from workermanager.errands import Desk
+from workermanager.pool import Pool
+from workermanager.runner import Runner, Woven
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from instrumentation.errors import Cancelled
+    from instrumentation.execution import Exec
+    from instrumentation.params import TaskParams
+    from instrumentation.steps import StepFunction
+    from workermanager.assignment import Assignment
+    from workermanager.books import Books
+    from workermanager.cancelling import Context
+    from workermanager.errands import Errand
+    from workermanager.handoff import Bell, Handoff
+    from workermanager.plan import Plan
+
+__all__ = ["Staff"]
+
+_MOST_IN_CREW: Final = 256
+_LOOK_AGAIN_S: Final = 0.2
+
+
+class Staff:
+    """The threads of one run, which do what their ``assignment`` says once they are let.
+
+    ``enter`` is called on each thread with its desk. ``crash`` is what went wrong with one of
+    them, a bug of ours; ``on_crash`` is called then.
+    """
+
+    assignment: Assignment
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one place makes it
+        self,
+        plan: Plan,
+        books: Books,
+        handoff: Handoff,
+        scope: Context,
+        enter: Callable[[Desk], None],
+        on_crash: Callable[[], None],
+        bell: Bell,
+    ) -> None:
+        self._plan = plan
+        self._books = books
+        self._handoff = handoff
+        self._scope = scope
+        self._enter = enter
+        self._on_crash = on_crash
+        self._runners: list[Runner] = []
+        self._crew_crash: BaseException | None = None
+        self._has_warned = False
+        self.alarms = Alarms(scope.clock.now)
+        self.pool = Pool(plan.name, plan.threads, self._work, on_crash, bell)
+        self.crew = Crew(plan.name, _MOST_IN_CREW, self._open_desk, self._note_crash)
+
+    @property
+    def crash(self) -> BaseException | None:
+        """What went wrong with a thread."""
+        return self.pool.crash or self._crew_crash
+
+    @property
+    def stopper(self) -> BaseException | None:
+        """What a step raised to leave the run (SystemExit, KeyboardInterrupt)."""
+        return next((one.stopper for one in self._runners if one.stopper is not None), None)
+
+    @property
+    def stuck(self) -> int:
+        """How many threads run a step that has timed out."""
+        return self.pool.stuck + self.crew.stuck
+
+    def wait_for(self, fn: StepFunction, ctx: Exec, params: TaskParams) -> Any:
+        """Run an async step from a thread that waits for it."""
+        raise NotImplementedError
+
+    def close(self, *, is_left_behind: bool) -> None:
+        """Wait for every thread that is not stuck, or not even for those."""
+        if not is_left_behind:
+            self.pool.join()
+        self.crew.close(0.0 if is_left_behind else None)
+        self.alarms.close()
+        if self.stuck:
+            logger.warning("{} steps that timed out run yet: they are left behind", self.stuck)
+
+    # On the threads
+
+    def _work(self, slot: int) -> None:
+        runner = self._sit_down(slot)
+        try:
+            runner.serve(self._handoff, slot)
+        finally:
+            runner.close()
+
+    def _sit_down(self, slot: int) -> Runner:
+        def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:
+            assert isinstance(errand, Woven)  # noqa: S101 - for the type checker
+            self.pool.replace(desk.thread, lambda: self._take_over(slot, errand, error))
+
+        runner = Runner(self.assignment, self._books.slots[slot], give_up)
+        self._runners.append(runner)
+        self._enter(runner)
+        return runner
+
+    def _take_over(self, slot: int, woven: Woven, error: Cancelled) -> None:
+        """On a new thread: go on where the one of this slot is stuck, then in its place."""
+        runner = self._sit_down(slot)
+        try:
+            runner.take_over(woven, error)
+            self._wait_for_room()
+            runner.serve(self._handoff, slot, self._handoff.hands[slot])
+        finally:
+            runner.close()
+
+    def _wait_for_room(self) -> None:
+        """Begin nothing more while as many threads are stuck as the run is to have."""
+        while self.pool.stuck > self._plan.threads and not self._handoff.is_over:
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "{} steps that timed out run yet: no more are begun until one ends",
+                    self.pool.stuck,
+                )
+            self._scope.wait(_LOOK_AGAIN_S)
+
+    def _open_desk(self) -> Desk:
+        def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:
+            def resume(other: Desk) -> None:
+                other.resume(errand, error)
+
+            self.crew.replace(desk.thread, resume)
+
+        desk = Desk(self.assignment, self._books.add_slot(), give_up)
+        self._enter(desk)
+        return desk
+
+    def _note_crash(self, crash: BaseException) -> None:
+        self._crew_crash = self._crew_crash or crash
+        self._on_crash()
