@@ -72,9 +72,7 @@ class SystemClock:
 
     __slots__ = ()
 
-    def now(self) -> int:
-        """Monotonic nanoseconds."""
-        return time.monotonic_ns()
+    now = staticmethod(time.monotonic_ns)
 
     def wait(self, flag: Flag, seconds: float | None) -> bool:
         """Wait for the flag, at most so long; True if it is set."""
@@ -82,6 +80,7 @@ class SystemClock:
 
 
 SYSTEM: Final = SystemClock()
+_LONGEST_S: Final = 1e9
 
 
 class Context:
@@ -124,7 +123,7 @@ class Context:
         self.parent = parent
         self.name = name
         self._clock: Clock = clock or (SYSTEM if parent is None else parent._clock)
-        self._timeout_ns = None if timeout is None else parse_duration(timeout, "timeout")
+        self._timeout_ns = None if timeout is None else _nanoseconds(timeout)
         self.deadline_ns: int | None = None if parent is None else parent.deadline_ns
         if self._timeout_ns is not None:
             own = (self._clock.now() if since_ns is None else since_ns) + self._timeout_ns
@@ -133,18 +132,15 @@ class Context:
         self._flag: Flag | None = None
         self._children: dict[Context, None] = {}
         self._listeners: dict[object, Callable[[], None]] = {}
-        # One lock for a whole tree; re-entrant, because `cancel` may come from a signal handler.
-        self._lock: threading.RLock = threading.RLock() if parent is None else parent._lock
+        # Re-entrant, because `cancel` may come from a signal handler. To enter and leave the tree
+        # takes no lock: one operation on a dict, which the interpreter does in one piece, and then
+        # a look whether it was cancelled meanwhile.
+        self._lock = threading.RLock()
         if parent is not None:
-            with self._lock:
+            parent._children[self] = None
+            if parent._cause is not None:
+                self.release()
                 self._cause = parent._cause
-                if self._cause is None:
-                    parent._children[self] = None
-
-    @property
-    def clock(self) -> Clock:
-        """What its time is read from and waited on."""
-        return self._clock
 
     @property
     def remaining(self) -> float | None:
@@ -159,6 +155,11 @@ class Context:
         if self._cause is not None:
             return True
         return self.deadline_ns is not None and self._clock.now() >= self.deadline_ns
+
+    @property
+    def clock(self) -> Clock:
+        """What its deadline is read on, and waits go by."""
+        return self._clock
 
     @property
     def is_owner(self) -> bool:
@@ -186,25 +187,20 @@ class Context:
 
         The first cause is kept, also where the deadline has passed meanwhile.
         """
-        heard: list[Callable[[], None]] = []
-        with self._lock:
-            self._cancel(Cancelled(cause) if isinstance(cause, str) else cause, heard)
-        for listener in heard:
-            listener()
-
-    def _cancel(self, cause: BaseException, heard: list[Callable[[], None]]) -> None:
+        reason = Cancelled(cause) if isinstance(cause, str) else cause
         below = [self]  # a loop: contexts may be nested deeper than calls can
         while below:
             context = below.pop()
-            if context._cause is not None:
-                continue
-            context._cause = cause
-            if context._flag is not None:
-                context._flag.set()
-            heard.extend(context._listeners.values())
-            context._listeners = {}
+            with context._lock:
+                if context._cause is not None:
+                    continue
+                context._cause = reason
+                if context._flag is not None:
+                    context._flag.set()
             below.extend(context._children)
             context._children = {}
+            while context._listeners:
+                context._listeners.popitem()[1]()
 
     def on_cancel(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Have ``listener`` called, in the thread that cancels; at once if that has happened.
@@ -212,16 +208,13 @@ class Context:
         A deadline that passes calls nobody. Gives a function that takes the listener off again.
         """
         key = object()
-        with self._lock:
-            if self._cause is None:
-                self._listeners[key] = listener
-                return lambda: self._forget(key)
-        listener()
-        return _nothing
+        self._listeners[key] = listener
+        if self._cause is not None and self._listeners.pop(key, None) is not None:
+            listener()
+        return lambda: self._forget(key)
 
     def _forget(self, key: object) -> None:
-        with self._lock:
-            self._listeners.pop(key, None)
+        self._listeners.pop(key, None)
 
     def check(self) -> None:
         """Raise Cancelled, with the cause, if it was called off or its deadline has passed."""
@@ -252,8 +245,7 @@ class Context:
     def release(self) -> None:
         """Let the parent forget it: its cancel is no longer this one's."""
         if self.parent is not None:
-            with self._lock:
-                self.parent._children.pop(self, None)
+            self.parent._children.pop(self, None)
 
     def __enter__(self) -> Self:
         return self
@@ -267,5 +259,7 @@ class Context:
         self.release()
 
 
-def _nothing() -> None:
-    """Nothing is left to take off."""
+def _nanoseconds(timeout: Duration) -> int:
+    if type(timeout) is float and 0 <= timeout <= _LONGEST_S:  # as steps have it: seconds, checked
+        return round(timeout * 1e9)
+    return parse_duration(timeout, "timeout")

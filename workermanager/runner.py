@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workermanager.telemetry import Phases, Recorder, StepFigures
     from workermanager.walking import Trace, Way
 
-__all__ = ["Runner", "Woven"]
+__all__ = ["Begun", "Runner", "Woven"]
 
 _MILLISECOND_NS: Final = 1_000_000
 
@@ -39,19 +39,22 @@ class _Bound(NamedTuple):
     figures: StepFigures
 
 
+Begun: TypeAlias = "tuple[Exec, TaskParams, int, int]"
+"""An exec that has started, its params, when it was due and when it started: a Landing, cheaper."""
+
 _HotLink: TypeAlias = "tuple[StepFunction, str, Callable[[int], None], _Bound]"
 
 
 class Woven(Errand):
     """An exec that is driven as a walk; ``trace`` follows it, if anything does."""
 
-    __slots__ = ("landing", "own", "trace")
+    __slots__ = ("begun", "own", "trace")
 
     def __init__(
-        self, strand: Strand, landing: Landing, trace: Trace | None, own: Context | None
+        self, strand: Strand, begun: Begun, trace: Trace | None, own: Context | None
     ) -> None:
         super().__init__(strand)
-        self.landing = landing
+        self.begun = begun
         self.trace = trace
         self.own = own
 
@@ -125,13 +128,13 @@ class Runner(Desk):
         self._run_exec(n)
 
     def _run_exec(self, n: int) -> None:
-        landing = self.begin(n)
-        if landing is None:
+        begun = self.begin(n)
+        if begun is None:
             return
-        ctx, params, due, started = landing
+        ctx, params, due, started = begun
         trace = None if self._tracer is None else self._tracer.begin(ctx, due, started)
         if not self.assignment.is_plain:
-            self._weave(landing, self.assignment.nodes, trace)
+            self._weave(begun, self.assignment.nodes, trace)
             return
         self.current = ctx
         try:
@@ -139,14 +142,14 @@ class Runner(Desk):
                 ctx, params, started, self._hot if trace is None else self._follow(trace)
             )
         except _Composed as composed:
-            self._weave(landing, composed.nodes, trace)
+            self._weave(begun, composed.nodes, trace)
         except BaseException as error:  # noqa: BLE001 - `fail` tells what it is
-            self.fail(landing, trace, error)
+            self.fail(begun, trace, error)
         else:
-            self.succeed(landing, trace, ended)
+            self.succeed(begun, trace, ended)
         self.current = None
 
-    def begin(self, n: int) -> Landing | None:
+    def begin(self, n: int) -> Begun | None:
         """An exec that starts now; None if it has expired."""
         due = self._began + self._due_ns(n)
         started = self.now()
@@ -159,7 +162,7 @@ class Runner(Desk):
         params = TaskParams(self._template)
         params["current_exec"] = place
         self._record_lag(started - due)
-        return Landing(Exec(self._context, n, tick, place), params, due, started)
+        return Exec(self._context, n, tick, place), params, due, started
 
     # Plain chains
 
@@ -214,11 +217,9 @@ class Runner(Desk):
         own = self._deadline(ctx, landing.started)
         ctx.scope = own or assignment.scope
         root = assignment.root
-        strand = Strand(
-            ctx, landing.params, root, root, len(assignment.links), assignment.wrap, trace
-        )
+        strand = Strand(ctx, params, root, root, len(assignment.links), assignment.wrap, trace)
         strand.walk = walk_exec(nodes, strand, own)
-        return Woven(strand, landing, trace, own)
+        return Woven(strand, begun, trace, own)
 
     def _deadline(self, ctx: Exec, started: int) -> Context | None:
         """The exec's own deadline, or that of its tick, whichever is earlier."""
@@ -245,9 +246,9 @@ class Runner(Desk):
         if woven.own is not None:
             woven.own.release()
         if error is None:
-            self.succeed(woven.landing, woven.trace, self.now())
+            self.succeed(woven.begun, woven.trace, self.now())
         else:
-            self.fail(woven.landing, woven.trace, error)
+            self.fail(woven.begun, woven.trace, error)
 
     def take_over(self, woven: Woven, error: Cancelled) -> None:
         """Go on with an exec whose thread was given up."""
@@ -255,23 +256,24 @@ class Runner(Desk):
 
     # What came of it
 
-    def succeed(self, landing: Landing, trace: Trace | None, ended: int) -> None:
+    def succeed(self, begun: Begun, trace: Trace | None, ended: int) -> None:
         """The chain of an exec went to its end."""
         assignment = self.assignment
+        ctx, _params, due, started = begun
         if trace is not None:
             trace.end(None, ended)
-        self._record_service(ended - landing.started)
-        if landing.ctx.rows is not None and assignment.land is not None:
-            assignment.land(landing)
+        self._record_service(ended - started)
+        if ctx.rows is not None and assignment.land is not None:
+            assignment.land(Landing(*begun))
             return
-        self._record_response(ended - landing.due)
+        self._record_response(ended - due)
         self._recorder.ok += 1
         if assignment.note is not None:
-            assignment.note(landing.ctx.n)
+            assignment.note(ctx.n)
         if assignment.on_result is not None:
-            assignment.on_result(assignment.result(landing, Outcome.OK, None, ended))
+            assignment.on_result(assignment.result(Landing(*begun), Outcome.OK, None, ended))
 
-    def fail(self, landing: Landing, trace: Trace | None, error: BaseException) -> None:
+    def fail(self, begun: Begun, trace: Trace | None, error: BaseException) -> None:
         """An exec failed, or was called off.
 
         Raises:
@@ -288,6 +290,7 @@ class Runner(Desk):
             return
         if not isinstance(error, StepError):
             raise error
+        landing = Landing(*begun)
         recorder.service.record(ended - landing.started)
         recorder.response.record(ended - landing.due)
         recorder.failed += 1

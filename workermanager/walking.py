@@ -224,7 +224,8 @@ def _go_along(nodes: Sequence[Way], strand: Strand) -> Walk:
             ctx.grown += 1
             number = strand.places + ctx.grown
             node = place((node,), strand.declared, set(), number, strand.wrap)[0]
-        ctx.check()
+        if strand.scope.cancelled:
+            ctx.check()
         if isinstance(node, Knot):
             yield from _tie(node, strand)
             continue
