@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from instrumentation.errors import Cancelled, TimedOut
 from instrumentation.execution import Outcome
 from workermanager.database.entries import Entry
 
@@ -116,14 +117,19 @@ class TransactionTimes:
         self, ctx: Exec, path: str, work: Callable[[Any], T], isolation: str | None, /
     ) -> T:
         """Run the work of an exec's step at ``path`` in a transaction of its own."""
-        n = ctx.n
         begun = self._now()
         try:
-            result = self._transactions.run(work, isolation=isolation, wait=self._wait)
+            result = self._transactions.run(
+                work, isolation=isolation, wait=self._wait, context=ctx.scope, fence=ctx.fence
+            )
         except Exception:
-            self._record(n, path, begun, failed=1)
+            self._record(ctx.n, path, begun, failed=1)
             raise
-        self._record(n, path, begun, failed=0)
+        except Cancelled:
+            if ctx.scope is not None and isinstance(ctx.scope.cause, TimedOut):
+                self._record(ctx.n, path, begun, failed=1)  # the slowest must not be missing
+            raise
+        self._record(ctx.n, path, begun, failed=0)
         return result
 
     def _record(self, n: int, path: str, begun: int, failed: int) -> None:

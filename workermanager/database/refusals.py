@@ -13,6 +13,7 @@ from workermanager.redaction import one_line
 __all__ = [
     "error_code",
     "is_conflict",
+    "is_cut_short",
     "is_disconnect",
     "is_outage",
     "is_transient",
@@ -32,7 +33,9 @@ _OUTAGE_STATES: Final = frozenset({"25006", "57P04"})
 # Primary result codes (sqlite.org/rescode.html): busy, locked; then read-only, I/O, corrupt, full,
 # cannot open, no database.
 _TRANSIENT_SQLITE: Final = frozenset({5, 6})
+_CUT_SHORT_STATE: Final = "57014"  # query_canceled: by statement_timeout, or by somebody
 _OUTAGE_SQLITE: Final = frozenset({8, 10, 11, 13, 14, 26})
+_CUT_SHORT_SQLITE: Final = 9  # interrupted
 
 
 def error_code(error: BaseException) -> str:
@@ -65,6 +68,15 @@ def is_transient(error: BaseException) -> bool:
     if code is not None:
         return code & 0xFF in _TRANSIENT_SQLITE
     return _is_lost(error)
+
+
+def is_cut_short(error: BaseException) -> bool:
+    """True where a statement was ended before it was done, as it is at a deadline."""
+    cause = _driver_error(error)
+    return (
+        getattr(cause, "sqlstate", None) == _CUT_SHORT_STATE
+        or getattr(cause, "sqlite_errorcode", None) == _CUT_SHORT_SQLITE
+    )
 
 
 def is_disconnect(error: BaseException) -> bool:

@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from loguru import logger
 
 from instrumentation.seeds import seeded_random
-from workermanager.database.refusals import error_code, is_disconnect, is_transient, refusal
+from workermanager.database.deadlines import begun, taken
+from workermanager.database.refusals import (
+    error_code,
+    is_cut_short,
+    is_disconnect,
+    is_transient,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Engine
+
+    from instrumentation.execution import Fence, Scope
 
 __all__ = ["Transactions"]
 
@@ -61,9 +70,7 @@ class Transactions:
         self._random = seeded_random(secrets.token_hex(8))  # two processes must not keep step
         self._tally = threading.Lock()
         self._takes_turns = engine.dialect.name == "sqlite"
-        self._turn: AbstractContextManager[object] = (
-            threading.Lock() if self._takes_turns else nullcontext()
-        )
+        self._write_lock = threading.Lock()
 
     def run(
         self,
@@ -71,41 +78,69 @@ class Transactions:
         *,
         isolation: str | None = None,
         wait: Callable[[float], bool] | None = None,
+        context: Scope | None = None,
+        fence: Fence | None = None,
     ) -> T:
         """Do ``work(connection)`` in one transaction; again after errors that pass.
 
         Waits with full jitter between attempts, and gives up after a minute. ``isolation`` is one
         that the database has; SQLite's is always serializable. ``wait`` stands in for the usual.
+        Until it commits, it ends with ``context``; it commits only while ``fence`` lets it pass.
 
         Raises:
+            Cancelled: nothing is committed, because the context ended or the fence was closed. (Or
+                nobody knows: the connection was lost at COMMIT, and no time is left to try again.)
             Exception: what work raised, or the database once trying again has not helped.
         """
-        begun, attempt = self._now(), 0
+        begun_at, attempt = self._now(), 0
         while True:
+            if context is not None:
+                context.check()
             try:
-                result = self._once(work, isolation)
+                result = self._once(work, isolation, context, fence)
             except Exception as error:
-                if not is_transient(error) or self._now() - begun >= self._patience_s:
+                is_passing = is_transient(error)
+                if context is not None and (is_passing or is_cut_short(error)):
+                    context.check()
+                if not is_passing or self._now() - begun_at >= self._patience_s:
                     raise
                 self._note(error)
                 ceiling = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(attempt, 16))
                 attempt += 1
-                if (wait or self._wait)(ceiling * self._random.random()):
+                if self._is_over_after(ceiling * self._random.random(), wait, context):
                     raise
             else:
-                if attempt and self._now() - begun >= _WORTH_TELLING_S:
-                    logger.info("the database goes on after {:.1f} s", self._now() - begun)
+                if attempt and self._now() - begun_at >= _WORTH_TELLING_S:
+                    logger.info("the database goes on after {:.1f} s", self._now() - begun_at)
                 return result
 
-    def _once(self, work: Callable[[Connection], T], isolation: str | None) -> T:
+    def _is_over_after(
+        self, seconds: float, wait: Callable[[float], bool] | None, context: Scope | None
+    ) -> bool:
+        if context is not None:
+            context.sleep(seconds)
+            seconds = 0
+        return (wait or self._wait)(seconds)
+
+    def _once(
+        self,
+        work: Callable[[Connection], T],
+        isolation: str | None,
+        context: Scope | None,
+        fence: Fence | None,
+    ) -> T:
         with self._tally:
             self.begun += 1
-        with self._turn, self._engine.connect() as connection:
+        with self._turn(context), self._engine.connect() as connection:
             if isolation is not None and not self._takes_turns:
                 connection.execution_options(isolation_level=isolation)
             try:
-                with connection.begin():
+                with begun(connection, context) as transaction:
                     result = work(connection)
+                    if context is not None:
+                        context.check()
+                with nullcontext() if fence is None else fence.passing():
+                    transaction.commit()
             except Exception as error:
                 if is_disconnect(error):  # the pool must not hand it out again
                     connection.invalidate()
@@ -113,6 +148,11 @@ class Transactions:
         with self._tally:
             self.commits += 1
         return result
+
+    def _turn(self, context: Scope | None) -> AbstractContextManager[object]:
+        if not self._takes_turns:
+            return nullcontext()
+        return self._write_lock if context is None else taken(self._write_lock, context)
 
     def _note(self, error: Exception) -> None:
         code = error_code(error)
