@@ -9,11 +9,13 @@ import os
 from itertools import count
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, Uuid, create_engine, select
+from sqlalchemy import Column, MetaData, String, Table, Uuid, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
+from instrumentation.errors import Cancelled
 from tests.kit.seeding import TARGET, Seeding, dump, example, whole_chains
 from workermanager import Worker
+from workermanager.cancelling import Context
 from workermanager.database.store import read_run
 
 REAL = os.environ.get("WORKERMANAGER_TEST_COCKROACH_URL")
@@ -90,3 +92,20 @@ def test_a_step_has_transactions_of_its_own(url):
     assert (report.counts["ok"], report.counts["failed"]) == (100, 0)
     with create_engine(url, poolclass=NullPool).connect() as connection:
         assert len(connection.execute(select(notes)).all()) == 100
+
+
+def test_a_statement_of_a_step_ends_at_the_steps_deadline(url):
+    def step(ctx, params):
+        def sleep(connection):
+            connection.execute(notes.insert(), {"id": ctx.uuid(), "text": "never"})
+            connection.execute(text("SELECT pg_sleep(30)"))
+
+        ctx.scope = Context(timeout=0.2)
+        with pytest.raises(Cancelled, match="it took longer than 200ms"):
+            ctx.transact(sleep)
+
+    plan = {"execs_per_tick": [4], "tick_duration": 0, "threads": 2, "seed": 7}
+    report = Worker(step, **plan, database=url, schema=own).run()
+    assert (report.counts["ok"], report.errors) == (4, [])
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        assert connection.execute(select(notes)).all() == []

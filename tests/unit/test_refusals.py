@@ -15,6 +15,7 @@ from workermanager.database.refusals import (
     LOST,
     error_code,
     is_conflict,
+    is_cut_short,
     is_disconnect,
     is_outage,
     is_transient,
@@ -26,6 +27,7 @@ CODES = {
     "disconnect": is_disconnect,
     "outage": is_outage,
     "conflict": is_conflict,
+    "cut short": is_cut_short,
 }
 
 
@@ -150,6 +152,16 @@ def test_a_statement_that_makes_no_sense_is_none_of_it(statement, refused):
     assert meaning(refused(statement)) == set()
 
 
+def test_a_statement_that_sqlite_was_told_to_end_is_cut_short():
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.set_progress_handler(lambda: 1, 1)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("SELECT 1")
+    for error in (caught.value, wrapped(caught.value)):
+        assert error_code(error) == "SQLITE_INTERRUPT"
+        assert meaning(error) == {"cut short"}
+
+
 # PostgreSQL's
 
 MEANINGS = [
@@ -176,7 +188,7 @@ MEANINGS = [
     (errors.CheckViolation, "23514", {"conflict"}),
     (errors.StringDataRightTruncation, "22001", set()),
     (errors.UndefinedTable, "42P01", set()),
-    (errors.QueryCanceled, "57014", set()),
+    (errors.QueryCanceled, "57014", {"cut short"}),
 ]
 
 
