@@ -241,7 +241,7 @@ class Exec:
 
         Raises:
             InvalidConfig: the run has no database, or ``fn`` is in a transaction already.
-            Cancelled: the run was told to stop now.
+            Cancelled: the step was called off; nothing was committed.
             Exception: whatever ``fn`` or the database raised and no retry could mend.
         """
         transact = self.run.transact

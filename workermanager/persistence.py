@@ -189,7 +189,7 @@ class Opening(NamedTuple):
         from workermanager.database.writer import Writer  # noqa: PLC0415
 
         assert self.plan.database is not None  # noqa: S101 - for the type checker
-        database = Database(self.plan.database, self.plan.threads + 1)
+        database = Database(self.plan.database, 2 * self.plan.threads + 1)
         try:
             if self.plan.schema is not None:
                 database.create(self.plan.schema)

@@ -207,14 +207,15 @@ class Runner(Desk):
 
     # Woven ones
 
-    def _weave(self, landing: Landing, nodes: Sequence[Way], trace: Trace | None) -> None:
-        woven = self.weave(landing, nodes, trace)
+    def _weave(self, begun: Begun, nodes: Sequence[Way], trace: Trace | None) -> None:
+        woven = self.weave(begun, nodes, trace)
         self.settle(woven, self.drive(woven))
 
-    def weave(self, landing: Landing, nodes: Sequence[Way], trace: Trace | None) -> Woven:
+    def weave(self, begun: Begun, nodes: Sequence[Way], trace: Trace | None) -> Woven:
         """An exec, or the rest of one, as an errand to drive and then to `settle`."""
-        assignment, ctx = self.assignment, landing.ctx
-        own = self._deadline(ctx, landing.started)
+        assignment = self.assignment
+        ctx, params, _due, started = begun
+        own = self._deadline(ctx, started)
         ctx.scope = own or assignment.scope
         root = assignment.root
         strand = Strand(ctx, params, root, root, len(assignment.links), assignment.wrap, trace)

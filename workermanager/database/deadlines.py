@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Transaction
 
-    from instrumentation.execution import Scope
+    from instrumentation.engine import Scope
 
 __all__ = ["begun", "taken"]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from instrumentation.execution import Fence, Scope
+    from instrumentation.engine import Fence, Scope
 
 __all__ = ["Transactions"]
 
