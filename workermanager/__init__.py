@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         think,
     )
     from workermanager.cancelling import Context
+    from workermanager.jobs.pool import Job, JobResult, WorkerPool
     from workermanager.limits import Limit
     from workermanager.plan import Plan
     from workermanager.report import Report, load_report
@@ -52,6 +53,8 @@ __all__ = [
     "Instrumentation",
     "InvalidConfig",
     "InvalidStep",
+    "Job",
+    "JobResult",
     "Limit",
     "Outcome",
     "ParamError",
@@ -69,6 +72,7 @@ __all__ = [
     "TimedOut",
     "Worker",
     "WorkerManagerError",
+    "WorkerPool",
     "WriteError",
     "branch",
     "chain",
@@ -83,6 +87,8 @@ __all__ = [
 
 _HOMES: Final = {
     "Context": "workermanager.cancelling",
+    "Job": "workermanager.jobs.pool",
+    "JobResult": "workermanager.jobs.pool",
     "Limit": "workermanager.limits",
     "Plan": "workermanager.plan",
     "Ramp": "workermanager.shapes",
@@ -91,6 +97,7 @@ _HOMES: Final = {
     "Run": "workermanager.run",
     "Ticks": "workermanager.shapes",
     "Worker": "workermanager.worker",
+    "WorkerPool": "workermanager.jobs.pool",
     "load_report": "workermanager.report",
 }
 

@@ -18,7 +18,7 @@ def python_blocks(document):
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/from-go-workers.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/from-go-workers.md", "docs/jobs.md"])
 def test_its_first_example_runs_as_printed(document, tmp_path, environment):
     program = tmp_path / "example.py"
     program.write_text(python_blocks(document)[0])

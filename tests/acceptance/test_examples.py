@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 from conftest import ROOT
@@ -28,3 +30,30 @@ def test_the_bank_s_transfers_keep_the_sum_of_all_balances(call, tmp_path):
 def balances(folder):
     with closing(sqlite3.connect(folder / "bank.db")) as connection:
         return [row[0] for row in connection.execute("SELECT balance FROM accounts ORDER BY id")]
+
+
+DOUBLED = """\
+job 0: 0
+job 1: 2
+job 2: 4
+job 3: 6
+job 4: 8
+job 5: TypeError: 'five' is no number
+job 6: 12
+job 7: 14
+job 8: 16
+job 9: 18
+10 taken, 10 delivered
+"""
+
+
+def test_the_pool_doubles_every_number_and_says_which_is_none(environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "examples" / "doubling.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        env=environment,
+    )
+    assert (done.stdout, done.stderr) == (DOUBLED, "")
