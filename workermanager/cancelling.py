@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from instrumentation.errors import Cancelled, TimedOut
+from instrumentation.errors import Cancelled, InvalidConfig, TimedOut
 from workermanager.durations import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from workermanager.durations import Duration
 
-__all__ = ["SYSTEM", "Clock", "Context", "Flag", "SystemClock"]
+__all__ = ["SYSTEM", "Clock", "Context", "Flag", "SystemClock", "refuse_on_loop"]
 
 
 class Flag:
@@ -239,6 +240,7 @@ class Context:
         Raises:
             Cancelled: it was called off meanwhile, or its deadline has passed.
         """
+        refuse_on_loop("ctx.sleep", "await asyncio.sleep()")
         if self.wait(seconds):
             self.check()
 
@@ -257,6 +259,13 @@ class Context:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def refuse_on_loop(what: str, instead: str) -> None:
+    """Raise InvalidConfig where this thread runs an event loop, which would stand still."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        raise InvalidConfig(f"{what} would stop the event loop here: use {instead}")
 
 
 def _nanoseconds(timeout: Duration) -> int:

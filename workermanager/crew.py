@@ -23,7 +23,8 @@ class Crew:
 
     Each works at a desk of its own, from ``open_desk``. A task is called with the desk of the
     thread that does it. What a task raises is a bug of ours: it goes to ``on_crash``. ``stuck``
-    counts the threads that were given up and have not come back yet.
+    counts the threads that were given up and have not come back yet; while there are more than
+    ``most``, no task is begun.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class Crew:
             self._tasks.append(task)
             if self._idle >= len(self._tasks):
                 self._changed.notify()
-            elif len(self._threads) < self._most and not self._is_closed:
-                self._start()
+            elif not self._is_closed:
+                self._start_if_allowed()
 
     def replace(self, stuck: threading.Thread, task: Callable[[Desk], None]) -> None:
         """Give up a thread that is stuck, and have another do the task and take its place."""
@@ -60,14 +61,17 @@ class Crew:
             self.stuck += 1
             if stuck in self._threads:
                 self._threads.remove(stuck)
-            self._tasks.appendleft(task)
-            self._start()
+            self._start(task)
 
-    def _start(self) -> None:
+    def _start_if_allowed(self) -> None:
+        if len(self._threads) < self._most and self.stuck <= self._most:
+            self._start(None)
+
+    def _start(self, first: Callable[[Desk], None] | None) -> None:
         self._started += 1
         thread = threading.Thread(
             target=copy_context().run,
-            args=(self._main,),
+            args=(self._main, first),
             name=f"{self._name}-crew-{self._started}",
             daemon=True,
         )
@@ -85,14 +89,18 @@ class Crew:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
-    def _main(self) -> None:
+    def _main(self, first: Callable[[Desk], None] | None) -> None:
         desk = self._open_desk()
         try:
+            if first is not None:
+                first(desk)
             while (task := self._next()) is not None:
                 task(desk)
         except Abandoned:
             with self._changed:
                 self.stuck -= 1
+                if self._tasks:
+                    self._start_if_allowed()
         except BaseException as crash:  # noqa: BLE001 - it surfaces in the owner
             self._on_crash(crash)
         finally:
@@ -109,6 +117,8 @@ class Crew:
                     if self._is_closed:
                         return None
                     self._changed.wait()
+                if self.stuck > self._most:
+                    return None  # whoever comes back starts another
                 return self._tasks.popleft()
             finally:
                 self._idle -= 1

@@ -35,8 +35,19 @@ class Errand:
 
     __slots__ = ("stack",)
 
-    def __init__(self, strand: Strand) -> None:
-        self.stack = [strand]
+    def __init__(self, *strands: Strand) -> None:
+        self.stack = list(strands)
+
+    def fail(self, error: Cancelled) -> bool:  # noqa: ARG002 - others take it
+        """Its thread is stuck: False where another has to go on with it."""
+        return False
+
+    def begin(self) -> bool:
+        """A single step is about to run: False if it was called off before."""
+        return True
+
+    def settle(self, returned: object, error: BaseException | None) -> None:
+        """Tell whoever waits for a single step what came of it; here nobody does."""
 
 
 class Desk:
@@ -91,6 +102,20 @@ class Desk:
             member.join = join
             self.record_into(self._phases.of(member.ctx.n))
             self.drive(Errand(member))
+
+    def run_for(self, errand: Errand, call: Call, strand: Strand) -> None:
+        """Run a single step, for whoever waits for it elsewhere."""
+        if not errand.begin():
+            return
+        self.record_into(self._phases.of(call.ctx.n))
+        try:
+            returned = self._run(call, strand, errand)
+        except Abandoned:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it belongs to the walk
+            errand.settle(None, error)
+        else:
+            errand.settle(returned, None)
 
     def resume(self, errand: Errand, error: Cancelled) -> BaseException | None:
         """Go on with an errand whose thread was given up; gives what `drive` does."""

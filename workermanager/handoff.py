@@ -56,6 +56,7 @@ class Handoff:
     def __init__(self, cursor: Cursor, elapsed: Callable[[], int], slots: int) -> None:
         self.cursor = cursor
         self.is_closed = False
+        self.on_close: Callable[[], object] | None = None
         self.hands: list[Iterator[int]] = [iter(()) for _ in range(slots)]
         self._elapsed = elapsed
         self._lock = threading.RLock()  # re-entrant: `close` may come from a signal handler
@@ -78,6 +79,18 @@ class Handoff:
         if batch is not None:
             self.hands[slot] = batch
         return batch
+
+    def poll(self, free: int) -> tuple[Iterator[int] | None, float | None]:
+        """The next execs for one who never waits here and has room for ``free`` of them.
+
+        Where there are none now, how many seconds until it should ask again; None for when there
+        is room, or the run was closed.
+        """
+        with self._lock:
+            now, drops = self._elapsed(), self.cursor.overrun.kind == "drop"
+            batch = self.cursor.take(now, free, free, 0) if free or drops else None
+            due = self.cursor.next_due() if free or drops else None
+        return batch, None if due is None else max(0, due - now) / 1e9
 
     def _take_due(self, pace: int | None) -> Iterator[int] | None:
         with self._lock:
@@ -120,6 +133,8 @@ class Handoff:
             self.cursor.close(self._elapsed())
             self.is_closed = True
         self._bell.ring()
+        if self.on_close is not None:
+            self.on_close()
 
     def read(self, ended: Callable[[], tuple[Ended, Ended]]) -> Reading:
         """The moment, and the counts at it.

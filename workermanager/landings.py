@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from instrumentation.errors import Cancelled, TimedOut
 from instrumentation.execution import Outcome
+from workermanager.cancelling import refuse_on_loop
 from workermanager.database.entries import Entry
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class TransactionTimes:
         self, ctx: Exec, path: str, work: Callable[[Any], T], isolation: str | None, /
     ) -> T:
         """Run the work of an exec's step at ``path`` in a transaction of its own."""
+        refuse_on_loop("ctx.transact", "it in a plain step, which runs on a thread")
         begun = self._now()
         try:
             result = self._transactions.run(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from instrumentation.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from instrumentation.engine import Scope
-    from workermanager.errands import Desk
+    from instrumentation.execution import Exec
 
-__all__ = ["Nesting", "Workplace"]
+__all__ = ["Nesting", "Place", "Workplace"]
 
 RunT = TypeVar("RunT")
 
@@ -27,26 +27,34 @@ class Nesting(NamedTuple, Generic[RunT]):
     scope: Scope | None
 
 
-class Workplace(threading.local, Generic[RunT]):
-    """What each thread works on: its run and its desk, once it has entered them."""
+class Place(Protocol):
+    """Where an exec is worked on: a thread's desk, or an async step's seat."""
+
+    current: Exec | None
+
+
+class Workplace(Generic[RunT]):
+    """What each thread, and each async step, works on: its run and its place.
+
+    It is a context variable, so what a step starts in a copy of its context belongs to its exec.
+    """
 
     def __init__(self) -> None:
-        self._run: RunT | None = None
-        self._desk: Desk | None = None
+        self._entered: ContextVar[tuple[RunT, Place] | None] = ContextVar("workplace", default=None)
 
-    def enter(self, run: RunT, desk: Desk) -> None:
-        """This thread works for the run from now on."""
-        self._run, self._desk = run, desk
+    def enter(self, run: RunT, place: Place) -> None:
+        """This thread, or this task, works for the run from now on."""
+        self._entered.set((run, place))
 
     def nesting(self) -> Nesting[RunT] | None:
-        """Where a Worker started on this thread would be nested; None outside of any exec.
+        """Where a Worker started here would be nested; None outside of any exec.
 
         Raises:
             InvalidConfig: the exec is in a transaction, which the nested run's rows would wait for.
         """
-        current = None if self._desk is None else self._desk.current
-        if self._run is None or current is None:
+        entered = self._entered.get()
+        if entered is None or (current := entered[1].current) is None:
             return None
         if current.is_transacting:
             raise InvalidConfig("a Worker cannot be started inside ctx.transact")
-        return Nesting(self._run, current.child_seed(), current.scope)
+        return Nesting(entered[0], current.child_seed(), current.scope)

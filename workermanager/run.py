@@ -27,13 +27,14 @@ from workermanager.stopping import Stopping
 from workermanager.watching import Watch
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Mapping
 
     from instrumentation.engine import RunContext, Scope
     from instrumentation.errors import WriteError
     from workermanager.assignment import Tracer
     from workermanager.cancelling import Clock
-    from workermanager.errands import Desk
+    from workermanager.nesting import Place
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
     from workermanager.telemetry import Figures
@@ -143,6 +144,10 @@ class Run:
         self.begin()
         return self
 
+    def use_loop(self, loop: AbstractEventLoop) -> None:
+        """Have async steps run on a loop that runs already; to be called before `start`."""
+        self._staff.loop = loop
+
     def open(self) -> None:
         """Open the database and start the threads, which wait for `begin`.
 
@@ -173,7 +178,7 @@ class Run:
         logger.debug("run {} of {} began: {} threads", self.id, self.plan.name, self.plan.threads)
         if self._parent is None:
             self.watch.start()
-        self._staff.pool.open()
+        self._staff.begin()
 
     def _assign(self) -> Assignment:
         plan, kept = self.plan, self._persistence
@@ -216,8 +221,8 @@ class Run:
 
     # On the pool's threads
 
-    def _enter(self, desk: Desk) -> None:
-        workplace.enter(self, desk)
+    def _enter(self, place: Place) -> None:
+        workplace.enter(self, place)
 
     def _on_tick(self, tick: int) -> None:
         """Read ``.env`` again at a tick's start if it changed; a bad one is logged, not taken."""
@@ -234,6 +239,8 @@ class Run:
         self.stop(now=True)
 
     def _on_cancel(self) -> None:
+        if not self.is_stopping:
+            logger.warning("run {} is called off: {}", self.id, self._scope.cause)
         self.stop(now=True)
 
     def _on_outage(self, refusal: WriteError) -> None:
@@ -244,7 +251,7 @@ class Run:
         self.stop()
 
     def _sleep(self, seconds: float) -> None:
-        self._stopping.wait_for_halt(seconds)
+        self._scope.sleep(seconds)
 
     def _elapsed(self) -> int:
         return self._now() - self._began if self._began else 0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
-from workermanager.alarms import Alarms
+from workermanager.alarms import NEVER, Alarms
 from workermanager.crew import Crew
 from workermanager.errands import Desk
 from workermanager.pool import Pool
 from workermanager.runner import Runner, Woven
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from instrumentation.errors import Cancelled
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from workermanager.cancelling import Context
     from workermanager.errands import Errand
     from workermanager.handoff import Bell, Handoff
+    from workermanager.looping import LoneLoop
+    from workermanager.nesting import Place
     from workermanager.plan import Plan
 
 __all__ = ["Staff"]
@@ -32,10 +36,26 @@ _MOST_IN_CREW: Final = 256
 _LOOK_AGAIN_S: Final = 0.2
 
 
+class _Deadline:
+    """The deadline of a whole run, which ends it."""
+
+    def __init__(self, scope: Context) -> None:
+        self.deadline_ns = NEVER
+        self._scope = scope
+
+    def expire(self, _now: int) -> bool:
+        """Call the run off."""
+        self.deadline_ns = NEVER
+        self._scope.cancel(self._scope.cause or "its time is over")
+        return True
+
+
 class Staff:
     """The threads of one run, which do what their ``assignment`` says once they are let.
 
-    ``enter`` is called on each thread with its desk. ``crash`` is what went wrong with one of
+    Where a step of the chain is async, one of them runs an event loop, unless there is a ``loop``
+    of the caller's; the others run plain steps. ``enter`` is called on each thread with its desk,
+    and in each async step. ``crash`` is what went wrong with one of
     them, a bug of ours; ``on_crash`` is called then.
     """
 
@@ -47,7 +67,7 @@ class Staff:
         books: Books,
         handoff: Handoff,
         scope: Context,
-        enter: Callable[[Desk], None],
+        enter: Callable[[Place], None],
         on_crash: Callable[[], None],
         bell: Bell,
     ) -> None:
@@ -61,8 +81,14 @@ class Staff:
         self._crew_crash: BaseException | None = None
         self._has_warned = False
         self.alarms = Alarms(scope.clock.now)
-        self.pool = Pool(plan.name, plan.threads, self._work, on_crash, bell)
-        self.crew = Crew(plan.name, _MOST_IN_CREW, self._open_desk, self._note_crash)
+        self.loop: AbstractEventLoop | None = None
+        self._lone_loop: LoneLoop | None = None
+        self._lock = Lock()
+        takers = 1 if plan.is_async else plan.threads
+        work = self._work_on_loop if plan.is_async else self._work
+        helpers = plan.threads if plan.is_async else _MOST_IN_CREW
+        self.pool = Pool(plan.name, takers, work, on_crash, bell)
+        self.crew = Crew(plan.name, helpers, self._open_desk, self._note_crash)
 
     @property
     def crash(self) -> BaseException | None:
@@ -79,15 +105,31 @@ class Staff:
         """How many threads run a step that has timed out."""
         return self.pool.stuck + self.crew.stuck
 
+    def begin(self) -> None:
+        """Let the threads work, and end the run at its deadline."""
+        if self._scope.deadline_ns is not None:
+            deadline = _Deadline(self._scope)
+            self.alarms.add(deadline)
+            self.alarms.set(deadline, self._scope.deadline_ns)
+        self.pool.open()
+
     def wait_for(self, fn: StepFunction, ctx: Exec, params: TaskParams) -> Any:
-        """Run an async step from a thread that waits for it."""
-        raise NotImplementedError
+        """Run an async step from a thread that waits for it: the chain was to have none."""
+        with self._lock:
+            if self._lone_loop is None:
+                from workermanager.looping import LoneLoop  # noqa: PLC0415 - 50 ms of asyncio
+
+                phases = self._books.add_slot()
+                self._lone_loop = LoneLoop(self.assignment, phases, self.crew, self._enter)
+        return self._lone_loop.wait_for(fn, ctx, params)
 
     def close(self, *, is_left_behind: bool) -> None:
         """Wait for every thread that is not stuck, or not even for those."""
         if not is_left_behind:
             self.pool.join()
         self.crew.close(0.0 if is_left_behind else None)
+        if self._lone_loop is not None:
+            self._lone_loop.close()
         self.alarms.close()
         if self.stuck:
             logger.warning("{} steps that timed out run yet: they are left behind", self.stuck)
@@ -100,6 +142,21 @@ class Staff:
             runner.serve(self._handoff, slot)
         finally:
             runner.close()
+
+    def _work_on_loop(self, slot: int) -> None:
+        import asyncio  # noqa: PLC0415 - 50 ms that other runs do not pay for
+
+        from workermanager.looping import Looper  # noqa: PLC0415 - the same
+
+        async def serve() -> None:
+            looper = Looper(self.assignment, self._books.slots[slot], self.crew, self._enter)
+            self._runners.extend(looper.runners)
+            await looper.serve(self._handoff, self._plan.in_flight)
+
+        if self.loop is None:
+            asyncio.run(serve())
+        else:
+            asyncio.run_coroutine_threadsafe(serve(), self.loop).result()
 
     def _sit_down(self, slot: int) -> Runner:
         def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:
@@ -134,8 +191,9 @@ class Staff:
 
     def _open_desk(self) -> Desk:
         def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:
-            def resume(other: Desk) -> None:
-                other.resume(errand, error)
+            def resume(other: Desk) -> None:  # which thread is stuck must be known before it ends
+                if not errand.fail(error):
+                    other.resume(errand, error)
 
             self.crew.replace(desk.thread, resume)
 

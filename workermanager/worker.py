@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from instrumentation.chains import as_instrumentation, links_of
 from instrumentation.errors import InvalidConfig
+from workermanager.cancelling import refuse_on_loop
 from workermanager.clock import bend, lay_out
 from workermanager.cursor import Overrun
 from workermanager.durations import Duration, parse_duration
@@ -291,7 +292,37 @@ class Worker:
             InvalidConfig: the database cannot be opened, or the run cannot be resumed.
             AccountingError: the counts do not add up (a bug of ours).
         """
+        if workplace.nesting() is not None:
+            refuse_on_loop("a Worker's run()", "await run_async()")
         run = self.start(resume=resume, force=force)
         report = run.finish()
+        run.raise_for_stop(report)
+        return report
+
+    async def run_async(self, *, resume: str | None = None, force: bool = False) -> Report:
+        """Run as `run` does, from a coroutine: async steps run on its event loop, beside it.
+
+        If it is cancelled, the run is stopped now, and its accounts are closed before it ends.
+
+        Raises:
+            InvalidConfig: as in `run`.
+            AccountingError: as in `run`.
+        """
+        import asyncio  # noqa: PLC0415 - 50 ms that other runs do not pay for
+
+        run = await asyncio.to_thread(self.prepare, resume=resume, force=force)
+        run.use_loop(asyncio.get_running_loop())
+        await asyncio.to_thread(run.start)
+        finishing = asyncio.ensure_future(asyncio.to_thread(run.finish))
+        cancelled = None
+        while not finishing.done():
+            try:
+                await asyncio.shield(finishing)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                run.stop(now=True)
+        report = finishing.result()
+        if cancelled is not None:
+            raise cancelled
         run.raise_for_stop(report)
         return report
