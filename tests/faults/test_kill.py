@@ -42,6 +42,28 @@ def test_killed_anywhere_and_resumed_the_database_is_the_same(
         assert read_run(url, "it").state == "finished"
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["composed", "awaiting"])
+def test_chains_that_fan_out_are_whole_and_the_same_too(name, make_url, tmp_path, is_long):
+    target = TARGET.replace(":worker", f":{name}")
+    plan = ("--execs-per-tick", f"{EXECS // 3},", "--tick-duration", "1s", "--seed", 7)
+    undisturbed = f"sqlite:///{tmp_path}/undisturbed.db"
+    alone = Seeding(tmp_path, "run", target, *plan, "--threads", 1, "--database", undisturbed)
+    exit_code, said, _ = alone.end()
+    assert exit_code == 0, said
+    assert whole_chains(undisturbed) == EXECS // 3
+    random = Random(name)
+    for attempt in range(10 if is_long else 2):
+        url, folder = make_url(), tmp_path / str(attempt)
+        folder.mkdir()
+        run = Seeding(folder, "run", target, "--run-id", "it", *plan, "--database", url)
+        run.kill_after(random.randrange(1, EXECS // 3))
+        check_what_is_there(url, run)
+        exit_code, said, report = Seeding(folder, "resume", "it", "--database", url).end()
+        assert (exit_code, report["counts"]["failed"]) == (0, 0), said
+        assert dump(url) == dump(undisturbed)
+
+
 def check_what_is_there(url, killed):
     """No acknowledged exec is missing, no chain is partial, and the ledger tells the truth."""
     durable = read_run(url, "it").durable
