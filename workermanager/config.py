@@ -79,10 +79,10 @@ class Config:
 
 
 class Environment:
-    """The environment over a ``.env`` file; ``refresh`` reads the file again once it changed."""
+    """The environment over a ``.env`` file; `refresh` reads it again once it changed."""
 
     def __init__(self, env_file: Path | None) -> None:
-        self._file = env_file
+        self.path = env_file
         self._stamp = self._read_stamp()
         self.values = self._read()
 
@@ -100,16 +100,16 @@ class Environment:
         return True
 
     def _read_stamp(self) -> tuple[int, int, int] | None:
-        if self._file is None:
+        if self.path is None:
             return None
         try:
-            status = os.stat(self._file)  # noqa: PTH116 - at every tick: half the cost of a Path's
+            status = os.stat(self.path)  # noqa: PTH116 - at every tick: half the cost of a Path's
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _read(self) -> Mapping[str, str]:
-        from_file = {} if self._file is None else _read_env_file(self._file)
+        from_file = {} if self.path is None else _read_env_file(self.path)
         values = MappingProxyType({**from_file, **os.environ})
         Config.load(values)
         return values

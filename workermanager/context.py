@@ -8,15 +8,19 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from loguru import logger
+
 from instrumentation.engine import RunContext
+from instrumentation.errors import InvalidConfig
 from instrumentation.fakes import Pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from workermanager.config import Environment
     from workermanager.plan import Plan
 
-__all__ = ["make_context"]
+__all__ = ["make_context", "reread"]
 
 
 def make_context(
@@ -49,3 +53,13 @@ def _pools(plan: Plan, around: RunContext | None) -> Pools:
     if around is None:
         return Pools(plan.seed)
     return around.pools.of(plan.seed) if plan.has_own_seed else around.pools
+
+
+def reread(environment: Environment, context: RunContext, tick: int) -> None:
+    """Read ``.env`` again at a tick's start if it changed; a bad one is logged, not taken."""
+    try:
+        if environment.refresh():
+            context.env = environment.values
+            logger.info("{} was read again at tick {}", environment.path, tick)
+    except InvalidConfig as error:
+        logger.error("{} was not read again at tick {}: {}", environment.path, tick, error)

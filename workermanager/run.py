@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
@@ -12,7 +13,7 @@ from workermanager.assignment import Assignment
 from workermanager.books import Books
 from workermanager.cancelling import SYSTEM, Context
 from workermanager.config import Environment
-from workermanager.context import make_context
+from workermanager.context import make_context, reread
 from workermanager.cursor import Cursor
 from workermanager.failures import Failures
 from workermanager.handoff import Bell, Handoff
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from instrumentation.errors import WriteError
     from workermanager.assignment import Tracer
     from workermanager.cancelling import Clock
-    from workermanager.nesting import Place
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
     from workermanager.telemetry import Figures
@@ -97,12 +97,19 @@ class Run:
         self._failures = Failures()
         plan = self.plan
         cursor = Cursor(plan.arrivals, plan.overrun, plan.threads, plan.warm_end)
-        cursor.on_tick = self._on_tick if self._environment else None
+        if self._environment is not None:
+            cursor.on_tick = partial(reread, self._environment, self._context)
         self._handoff = Handoff(cursor, self._elapsed, plan.threads)
         skipped = 0 if resumed is None else len(resumed.durable)
         self._books = Books(plan, self._handoff, skipped)
         self._staff = Staff(
-            plan, self._books, self._handoff, self._scope, self._enter, self._on_crash, self._bell
+            plan,
+            self._books,
+            self._handoff,
+            self._scope,
+            partial(workplace.enter, self),
+            self._stop_now,
+            self._bell,
         )
         self._stopping = Stopping(
             self._context, self._scope, self._handoff, self._bell, plan.grace_ns, now
@@ -215,27 +222,13 @@ class Run:
         if record is None and parent is None and is_recorded:
             record = make_record(self.plan, self._context, self._origin)
         wait = self._stopping.wait_for_halt
-        opening = Opening(self.plan, self._now, wait, self._on_crash, self._on_outage)
+        opening = Opening(self.plan, self._now, wait, self._stop_now, self._on_outage)
         around = parent._persistence if parent is not None else None
         return opening.choose(around, record, is_resumed=self._resumed is not None)
 
     # On the pool's threads
 
-    def _enter(self, place: Place) -> None:
-        workplace.enter(self, place)
-
-    def _on_tick(self, tick: int) -> None:
-        """Read ``.env`` again at a tick's start if it changed; a bad one is logged, not taken."""
-        environment = self._environment
-        assert environment is not None  # noqa: S101 - for the type checker
-        try:
-            if environment.refresh():
-                self._context.env = environment.values
-                logger.info("{} was read again at tick {}", self.plan.env_file, tick)
-        except InvalidConfig as error:
-            logger.error("{} was not read again at tick {}: {}", self.plan.env_file, tick, error)
-
-    def _on_crash(self) -> None:
+    def _stop_now(self) -> None:
         self.stop(now=True)
 
     def _on_cancel(self) -> None:
