@@ -11,7 +11,7 @@ from instrumentation.errors import AccountingError, InvalidConfig
 from workermanager import accounts
 from workermanager.assignment import Assignment
 from workermanager.books import Books
-from workermanager.cancelling import SYSTEM, Context
+from workermanager.cancelling import SYSTEM
 from workermanager.config import Environment
 from workermanager.context import make_context, reread
 from workermanager.cursor import Cursor
@@ -24,7 +24,7 @@ from workermanager.plan import plan_once
 from workermanager.record import FINISHED, make_record
 from workermanager.report import Ending, Report, make_report
 from workermanager.staff import Staff
-from workermanager.stopping import Stopping
+from workermanager.stopping import Stopping, open_scope
 from workermanager.watching import Watch
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from instrumentation.engine import RunContext, Scope
     from instrumentation.errors import WriteError
     from workermanager.assignment import Tracer
-    from workermanager.cancelling import Clock
+    from workermanager.cancelling import Clock, Context
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
     from workermanager.telemetry import Figures
@@ -62,10 +62,9 @@ class Run:
         clock: Clock = SYSTEM,
     ) -> None:
         now = clock.now
-        above = scope if isinstance(scope, Context) else plan.source_context
-        if above is None and parent is not None:
-            above = parent._scope
-        self._scope: Context = Context(above, name=f"run {plan.name}", clock=clock)
+        self._scope: Context = open_scope(
+            plan, scope if parent is None else scope or parent._scope, clock
+        )
         self._environment = Environment(plan.env_file) if plan.env_file else None
         self._context: RunContext = make_context(
             plan,
@@ -181,7 +180,7 @@ class Run:
         assignment = self._staff.assignment = self._assign()
         if self._persistence is not None:
             self._persistence.landings.assignment = assignment
-        self._scope.on_cancel(self._on_cancel)
+        self._stopping.heed(self.plan.source_context)
         logger.debug("run {} of {} began: {} threads", self.id, self.plan.name, self.plan.threads)
         if self._parent is None:
             self.watch.start()
@@ -229,11 +228,6 @@ class Run:
     # On the pool's threads
 
     def _stop_now(self) -> None:
-        self.stop(now=True)
-
-    def _on_cancel(self) -> None:
-        if not self.is_stopping:
-            logger.warning("run {} is called off: {}", self.id, self._scope.cause)
         self.stop(now=True)
 
     def _on_outage(self, refusal: WriteError) -> None:
@@ -306,7 +300,7 @@ class Run:
                 )
         finally:
             self._close_database()
-            self._scope.release()
+            self._stopping.end()
         return report
 
     def _state(self, report: Report) -> str:

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from loguru import logger
+
+from workermanager.cancelling import Context
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from instrumentation.engine import RunContext
-    from workermanager.cancelling import Context
+    from instrumentation.engine import RunContext, Scope
+    from workermanager.cancelling import Clock
     from workermanager.handoff import Bell, Handoff
+    from workermanager.plan import Plan
 
-__all__ = ["Stopping"]
+__all__ = ["Stopping", "open_scope"]
 
+_CALLED_OFF: Final = "it was called off"
 _GIVE_UP_NS: Final = 1_000_000_000  # after "stop now": what has not ended then is left behind
+
+
+def open_scope(plan: Plan, around: Scope | None, clock: Clock) -> Context:
+    """Until when a run may go on: as long as what is around it, and its source context."""
+    source = plan.source_context
+    timeout = None if source is None else source.remaining
+    above = around if isinstance(around, Context) else None
+    return Context(above, timeout=timeout, name=f"run {plan.name}", clock=clock)
 
 
 class Stopping:
@@ -42,6 +56,7 @@ class Stopping:
         self._grace_ns = grace_ns
         self._now = now
         self._since = 0
+        self._leave: Callable[[], None] = _nothing
 
     def stop(self, *, now: bool = False) -> None:
         """Hand out no more; with ``now``, cancel what runs. From any thread, and again."""
@@ -54,6 +69,23 @@ class Stopping:
             self._context.cancelled = True
             self._scope.cancel("the run was stopped")
         self._bell.ring()
+
+    def heed(self, source: Context | None) -> None:
+        """Stop now when the scope is cancelled from outside, or the source context is."""
+
+        def call_off() -> None:
+            if not self.is_stopping:
+                logger.warning("run {} is called off: {}", self._context.id, self._scope.cause)
+            self.stop(now=True)
+
+        self._scope.on_cancel(call_off)
+        if source is not None:
+            self._leave = source.on_cancel(lambda: self._scope.cancel(source.cause or _CALLED_OFF))
+
+    def end(self) -> None:
+        """The run is over: no cancel concerns it any more."""
+        self._scope.release()
+        self._leave()
 
     def wait_for_halt(self, seconds: float) -> bool:
         """Wait so long; True as soon as, or if, the run was told to stop now."""
@@ -86,3 +118,7 @@ class Stopping:
             self.is_left_behind = True
         else:
             self.stop(now=True)
+
+
+def _nothing() -> None:
+    """There is no source context to leave."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from workermanager import (
+    Context,
     Exec,
     Instrumentation,
+    Limit,
     Ramp,
     Rate,
     Report,
@@ -22,6 +25,13 @@ from workermanager import (
     TaskParams,
     Ticks,
     Worker,
+    branch,
+    chain,
+    compensate,
+    each,
+    finally_,
+    group,
+    on_error,
     think,
 )
 
@@ -84,3 +94,43 @@ shapes: list[Shape] = [
     [Ramp(0, Fraction(1, 3), timedelta(seconds=10)), Rate(0.5, 10), Ticks([1, 2, 3])],
     (Ticks(5, "500ms", 10), Rate("1/h")),
 ]
+
+
+async def awaits(ctx: Exec, params: TaskParams) -> TaskParams | None:
+    assert_type(ctx.remaining, float | None)
+    assert_type(ctx.error, BaseException | None)
+    return None
+
+
+def is_big(ctx: Exec, params: TaskParams) -> bool:
+    return params.get_as("count", int) > 1
+
+
+def timed(call_next: Callable[[], Any], ctx: Exec) -> Any:
+    return call_next()
+
+
+payments = Limit("payments", 5)
+composed = chain(
+    on_error(compensate(first, second), second, when=(OSError, ValueError)),
+    group(awaits, [second, second], most=2, into="both", errors="collect"),
+    each(Step(second, timeout=5, limit=payments.weighing(2)), over="users", most=8),
+    each(second, over=lambda params: range(params.get_as("count", int))),
+    branch(is_big, first, [second]),
+    finally_(second),
+    name="composed",
+    timeout=60,
+)
+
+
+async def run_it() -> None:
+    with Context(timeout="5s") as context:
+        worker = Worker(
+            composed,
+            exec_timeout="2s",
+            tick_timeout=3,
+            in_flight=100,
+            source_context=context,
+            middleware=[timed],
+        )
+        assert_type(await worker.run_async(), Report)
