@@ -20,6 +20,7 @@ NAMES = (
     "memory",
     "startup",
     "seeding",
+    "pipeline",
 )
 
 

@@ -19,6 +19,7 @@ from instrumentation.errors import (
     InvalidConfig,
     InvalidStep,
     ParamError,
+    PipelineFailed,
     StepError,
     TimedOut,
     WorkerManagerError,
@@ -26,18 +27,22 @@ from instrumentation.errors import (
 )
 from instrumentation.execution import Exec, Outcome, Result
 from instrumentation.params import TaskParams
+from instrumentation.pipelines import SKIP, DeadLetter
 from instrumentation.steps import Retry, Step
 from instrumentation.thinking import think
 
 __all__ = [
+    "SKIP",
     "AccountingError",
     "Cancelled",
+    "DeadLetter",
     "Exec",
     "Instrumentation",
     "InvalidConfig",
     "InvalidStep",
     "Outcome",
     "ParamError",
+    "PipelineFailed",
     "Result",
     "Retry",
     "Step",

@@ -9,12 +9,16 @@
     ├── StepError           a step failed its exec: path, attempt, and the cause
     ├── TimedOut            something took longer than it may (also a TimeoutError)
     ├── WriteError          the database refused an exec's rows
-    └── AccountingError     the counts of a run do not add up: a bug of ours
+    ├── AccountingError     the counts of a run do not add up: a bug of ours
+    └── PipelineFailed      what ended a pipeline, the first error first (an ExceptionGroup)
 
     Cancelled               a BaseException: called off, with the cause; never counted as a failure
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
 
 __all__ = [
     "AccountingError",
@@ -22,6 +26,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidStep",
     "ParamError",
+    "PipelineFailed",
     "StepError",
     "TimedOut",
     "WorkerManagerError",
@@ -98,6 +103,24 @@ class WriteError(WorkerManagerError):
 
 class AccountingError(WorkerManagerError):
     """The counts of a run do not add up to the execs that were due: a bug of ours, never yours."""
+
+
+class PipelineFailed(WorkerManagerError, ExceptionGroup[Exception]):
+    """A pipeline ended early: the error that ended it comes first, then those that followed.
+
+    ``report`` has its counts (a ``FlowReport``).
+    """
+
+    report: Any
+
+    def __new__(cls, message: str, errors: Sequence[Exception], report: Any = None) -> Self:
+        self = super().__new__(cls, message, errors)
+        self.report = report
+        return self
+
+    def derive(self, errors: Sequence[Exception], /) -> PipelineFailed:  # type: ignore[override]
+        """The same with a part of the errors, for ``except*``."""
+        return PipelineFailed(self.message, errors, self.report)
 
 
 class Cancelled(BaseException):

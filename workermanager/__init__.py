@@ -9,14 +9,17 @@ from workermanager.version import VERSION
 
 if TYPE_CHECKING:
     from instrumentation import (
+        SKIP,
         AccountingError,
         Cancelled,
+        DeadLetter,
         Exec,
         Instrumentation,
         InvalidConfig,
         InvalidStep,
         Outcome,
         ParamError,
+        PipelineFailed,
         Result,
         Retry,
         Step,
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
         think,
     )
     from workermanager.cancelling import Context
+    from workermanager.flows.pipeline import Pipeline
+    from workermanager.flows.report import FlowReport
     from workermanager.jobs.pool import Job, JobResult, WorkerPool
     from workermanager.limits import Limit
     from workermanager.plan import Plan
@@ -46,10 +51,13 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 __all__ = [
+    "SKIP",
     "AccountingError",
     "Cancelled",
     "Context",
+    "DeadLetter",
     "Exec",
+    "FlowReport",
     "Instrumentation",
     "InvalidConfig",
     "InvalidStep",
@@ -58,6 +66,8 @@ __all__ = [
     "Limit",
     "Outcome",
     "ParamError",
+    "Pipeline",
+    "PipelineFailed",
     "Plan",
     "Ramp",
     "Rate",
@@ -87,6 +97,8 @@ __all__ = [
 
 _HOMES: Final = {
     "Context": "workermanager.cancelling",
+    "FlowReport": "workermanager.flows.report",
+    "Pipeline": "workermanager.flows.pipeline",
     "Job": "workermanager.jobs.pool",
     "JobResult": "workermanager.jobs.pool",
     "Limit": "workermanager.limits",

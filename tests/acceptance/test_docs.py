@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from textwrap import dedent
 
 import pytest
 from conftest import ROOT
@@ -12,13 +13,17 @@ from conftest import ROOT
 from workermanager import Worker
 from workermanager.config import PREFIX, Config
 
+RULES = re.DOTALL | re.MULTILINE
+
 
 def python_blocks(document):
     text = (ROOT / document).read_text()
-    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```python\n(.*?)^```", text, RULES)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/from-go-workers.md", "docs/jobs.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/from-go-workers.md", "docs/jobs.md", "docs/pipelines.md"]
+)
 def test_its_first_example_runs_as_printed(document, tmp_path, environment):
     program = tmp_path / "example.py"
     program.write_text(python_blocks(document)[0])
@@ -35,6 +40,23 @@ def test_its_first_example_runs_as_printed(document, tmp_path, environment):
     shown = re.search(r"^prints `(.+)`", (ROOT / document).read_text(), re.MULTILINE)
     assert shown is not None
     assert shown[1] in done.stdout
+
+
+def test_every_example_of_the_pipelines_runs(tmp_path, environment):
+    text = (ROOT / "docs" / "pipelines.md").read_text()
+    blocks = [dedent(block) for block in re.findall(r"^ *```python\n(.*?)^ *```", text, RULES)]
+    assert len(blocks) == 4
+    printed = []
+    for block in blocks:
+        command = [sys.executable, "-W", "error", "-c", block]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=50, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout.splitlines())
+    assert printed[1] == ["1", "3", "5"]
+    assert printed[2][2:] == ["[1, 3]", "x invalid literal for int() with base 10: 'x' int 1"]
+    assert "it took longer than 50ms" in printed[3][0]
 
 
 def test_the_readme_s_example_has_about_ten_lines():

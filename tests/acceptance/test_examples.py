@@ -57,3 +57,27 @@ def test_the_pool_doubles_every_number_and_says_which_is_none(environment):
         env=environment,
     )
     assert (done.stdout, done.stderr) == (DOUBLED, "")
+
+
+def test_titles_are_made_of_all_words_but_foo(tmp_path, environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "examples" / "titles.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "failed: 'foo' is no word for a title",
+        "of all that was read, it alone failed: True",
+        "Hello",
+        "Pipeline",
+        "Bar",
+        "Good Bye",
+        "title rejected 'foo': 'foo' is no word for a title",
+        "tried 3 times: foo",
+        "5 read = 4 delivered + 1 failed",
+    ]
