@@ -51,6 +51,9 @@ class Config:
     spread: Spread | None = None
     overrun: str | None = None
     threads: int | None = None
+    in_flight: int | None = None
+    exec_timeout: str | None = None
+    tick_timeout: str | None = None
     seed: int | None = None
     database: str | None = None
     grace: str | None = None
@@ -214,6 +217,9 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "spread": _one_of(*SPREADS),
     "overrun": _parse_overrun,
     "threads": _whole(1),
+    "in_flight": _whole(1),
+    "exec_timeout": _parse_duration,
+    "tick_timeout": _parse_duration,
     "seed": _whole(None),
     "database": _as_it_is,
     "grace": _parse_duration,

@@ -25,8 +25,9 @@ COMMIT: Final = "(commit)"
 class Failures:
     """Hears of every failed exec of a run, from any thread.
 
-    Only the first failure of each kind (step and type) is logged, its traceback at debug level: a
-    thousand failures a second must not drown the one that matters.
+    Only the first failure of each kind (step and type) is logged, its traceback and what else
+    failed beside and after it at debug level: a thousand failures a second must not drown the one
+    that matters.
     """
 
     def __init__(self) -> None:
@@ -35,15 +36,20 @@ class Failures:
     def note(self, recorder: Recorder, ctx: Exec, error: WorkerManagerError) -> None:
         """Count a failure, and log it if it is the first of its kind."""
         cause = error.__cause__ or error
-        step = error.step if isinstance(error, StepError) else COMMIT
-        kind, text = _words(cause if isinstance(error, StepError) else error, cause)
-        recorder.error(step, kind, text)
+        if isinstance(error, StepError):
+            step, path, told = error.step, error.path, cause
+        else:
+            step, path, told = COMMIT, "", error
+        kind, text = _words(told, cause)
+        recorder.error(step, kind, text, path)
         if (step, kind) in self._seen or len(self._seen) >= _MOST_KINDS:
             return
         self._seen.add((step, kind))
-        log = ctx.log
+        log = ctx.log.bind(step=path) if path else ctx.log
         log.error("failed (first of its kind): {}: {}", kind, one_line(text))
         log.opt(exception=cause).debug("the traceback of that failure")
+        for note in getattr(error, "__notes__", ()):
+            log.debug("{}", one_line(note))
 
 
 def _words(told: BaseException, cause: BaseException) -> tuple[str, str]:

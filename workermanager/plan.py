@@ -15,6 +15,7 @@ from workermanager.clock import SPREADS, Arrivals, Spread, arrivals
 from workermanager.cursor import Overrun
 from workermanager.durations import format_duration, parse_duration
 from workermanager.middleware import wrap_with
+from workermanager.outline import outline
 from workermanager.redaction import hide, redact
 from workermanager.remaining import Remaining
 from workermanager.shapes import MOST_EXECS
@@ -171,12 +172,16 @@ class Plan:
             "spread": self.spread,
             "overrun": str(self.overrun),
             "threads": self.threads,
+            "in_flight": self.in_flight if self.is_async else None,
+            "exec_timeout": _in_words(self.exec_timeout),
+            "tick_timeout": _in_words(self.tick_timeout),
             "warmup": format_duration(self.warmup_ns) if self.warmup_ns else None,
             "thresholds": [threshold.expression for threshold in self.thresholds],
             "tags": dict(self.tags),
             "seed": self.seed,
             "database": None if self.database is None else redact(self.database),
             "steps": [link.path for link in self.links],
+            "chain": outline(self.name, self.nodes),
             "retries": {link.name: str(link.retry) for link in self.links if link.retry},
             "params": {name: hide(name, value) for name, value in self.sample_params().items()},
         }
@@ -191,6 +196,10 @@ class Plan:
             "ticks_left": None if ticks is None else ticks - tick,
             "current_exec": place,
         }
+
+
+def _in_words(timeout: float | None) -> str | None:
+    return None if timeout is None else format_duration(round(timeout * 1e9))
 
 
 def check_execs(

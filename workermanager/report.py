@@ -63,11 +63,12 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One step. ``service`` counts every attempt."""
+    """One step. ``service`` counts every attempt, ``timed_out`` failed and retried ones."""
 
     ok: int
     failed: int
     retried: int
+    timed_out: int = 0
     service: Durations
 
 
@@ -82,12 +83,13 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of error."""
+    """One kind of error that failed execs; ``path`` is where the ``example`` happened."""
 
     step: str
     type: str
     count: int
     example: str
+    path: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +98,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ``counts`` has ``due`` and every outcome, and adds up; ``skipped`` are execs of a resumed run
     that were durable already, and not due again. ``response`` counts from when an exec
     was due (k6 and wrk count from when it started, which hides a stall), ``lag`` is how late execs
-    started, ``service`` how long they ran. ``rows`` counts durable rows by table.
+    started, ``service`` how long they ran. ``rows`` counts durable rows by table. ``stuck`` are
+    steps that timed out and ran yet when the run ended.
+
+    ``errors`` are those that failed execs, and failures to clean up after them; an error that the
+    chain recovered from is counted in its step alone.
 
     All of that is without the warm-up, whose counts are in ``warmup`` (None where there was none).
     ``series`` is how it went, window by window; ``plan`` what was to be done, as
@@ -114,6 +120,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[ErrorReport]
     database: DatabaseReport | None = None
     warmup: dict[str, int] | None = None
+    stuck: int = 0
     thresholds: list[Verdict] = []
     series: list[Window] = []
     plan: dict[str, Any] = {}
@@ -152,6 +159,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         suffix = f" ({skipped:,} skipped: durable already)" if skipped else ""
         if self.warmup is not None:
             suffix += f" (and {self.warmup['due']:,} in the warm-up, {self.warmup['ok']:,} ok)"
+        suffix += f" ({self.stuck:,} stuck: timed out, and running yet)" if self.stuck else ""
         return f"{self.counts['due']:,} due = {' + '.join(outcomes)}{suffix}"
 
     def followed_by(self, callback: Report) -> Report:
@@ -171,6 +179,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             steps={**self.steps, **steps},
             rows=dict(Counter(self.rows) + Counter(callback.rows)),
             errors=[*self.errors, *errors],
+            stuck=self.stuck + callback.stuck,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,13 +228,14 @@ def decode_report(text: bytes, source: str) -> Report:
 class Ending(NamedTuple):
     """How a run ended: ``is_cut`` before its plan was done, ``is_broken`` by a crash or an outage.
 
-    ``verdicts`` are those of its thresholds.
+    ``verdicts`` are those of its thresholds; ``stuck`` is how many timed-out steps it left behind.
     """
 
     is_cut: bool
     is_broken: bool
     is_resumed: bool
     verdicts: list[Verdict]
+    stuck: int = 0
 
     @property
     def ended_by(self) -> EndedBy:
@@ -263,17 +273,25 @@ def make_report(
                 ok=step.ok,
                 failed=step.failed,
                 retried=step.retried,
+                timed_out=step.timed_out,
                 service=Durations.of(step.service),
             )
             for name, step in figures.steps.items()
         },
         rows=dict(figures.rows),
         errors=[
-            ErrorReport(step=kind.step, type=kind.type, count=kind.count, example=kind.example)
+            ErrorReport(
+                step=kind.step,
+                type=kind.type,
+                count=kind.count,
+                example=kind.example,
+                path=kind.path,
+            )
             for kind in figures.errors
         ],
         database=_report_database(figures.database),
         warmup=figures.warmup,
+        stuck=ending.stuck,
         thresholds=ending.verdicts,
         series=series,
         plan=plan.describe(),

@@ -362,6 +362,7 @@ class Run:
             is_broken=self._crash is not None or self._outage is not None,
             is_resumed=self._resumed is not None,
             verdicts=self.verdicts(),
+            stuck=self._staff.stuck,
         )
         self._is_done = ending.ended_by == "plan" and not closed["failed"]
         return make_report(figures, self._context, self.plan, ending, self.watch.series.windows)

@@ -28,6 +28,7 @@ class StepWindow(msgspec.Struct, frozen=True, kw_only=True):
 
     failed: int
     retried: int
+    timed_out: int = 0
     service: Durations
 
 
@@ -141,6 +142,7 @@ def _step(now: StepFigures, before: StepFigures | None) -> StepWindow:
     return StepWindow(
         failed=now.failed - (before.failed if before else 0),
         retried=now.retried - (before.retried if before else 0),
+        timed_out=now.timed_out - (before.timed_out if before else 0),
         service=_since(now.service, before.service if before else None),
     )
 
@@ -183,6 +185,7 @@ def _merge_step(first: StepWindow | None, second: StepWindow | None) -> StepWind
     return StepWindow(
         failed=first.failed + second.failed,
         retried=first.retried + second.retried,
+        timed_out=first.timed_out + second.timed_out,
         service=_worse(first.service, second.service),
     )
 

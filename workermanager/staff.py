@@ -132,7 +132,7 @@ class Staff:
             self._lone_loop.close()
         self.alarms.close()
         if self.stuck:
-            logger.warning("{} steps that timed out run yet: they are left behind", self.stuck)
+            logger.warning("steps that timed out and run yet are left behind: {}", self.stuck)
 
     # On the threads
 
@@ -184,7 +184,7 @@ class Staff:
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning(
-                    "{} steps that timed out run yet: no more are begun until one ends",
+                    "no more is begun until a step ends that timed out and runs yet: there are {}",
                     self.pool.stuck,
                 )
             self._scope.wait(_LOOK_AGAIN_S)

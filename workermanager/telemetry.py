@@ -5,7 +5,7 @@ Telemetry counts and times; what is run is called Instrumentation and lives else
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from workermanager.histogram import Histogram
@@ -49,12 +49,13 @@ class StepFigures:
 
 @dataclass(slots=True)
 class ErrorFigures:
-    """One kind of error: where, what type, how often, and the first one's text."""
+    """One kind of error: where, what type, how often, and the first one's text and path."""
 
     step: str
     type: str
     count: int
     example: str
+    path: str = ""
 
 
 class Recorder:
@@ -92,8 +93,8 @@ class Recorder:
             figures = self.steps.setdefault(name, StepFigures())
         return figures
 
-    def error(self, step: str, kind: str, text: str) -> None:
-        """Count an error of a step; the first text of each kind is kept as the example."""
+    def error(self, step: str, kind: str, text: str, path: str = "") -> None:
+        """Count an error of a step; the first text and path of each kind are kept."""
         key = (step, kind)
         if key not in self.errors and len(self.errors) >= _MOST_ERRORS:
             key = (_OTHERS, _OTHERS)
@@ -101,7 +102,7 @@ class Recorder:
         if seen is not None:
             seen.count += 1
         else:
-            self.errors[key] = ErrorFigures(*key, count=1, example=one_line(text))
+            self.errors[key] = ErrorFigures(*key, count=1, example=one_line(text), path=path)
 
 
 class Phases:
@@ -188,5 +189,5 @@ def _merge_errors(recorders: list[Recorder]) -> list[ErrorFigures]:
             if kind in merged:
                 merged[kind].count += seen.count
             else:
-                merged[kind] = ErrorFigures(seen.step, seen.type, seen.count, seen.example)
+                merged[kind] = replace(seen)
     return sorted(merged.values(), key=lambda kind: -kind.count)

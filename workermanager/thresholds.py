@@ -47,7 +47,7 @@ _TIMES: Final = ("response", "lag", "service")
 _OF_TIMES: Final = ("mean", "max")
 _OF_RUN: Final = ("due", "ok", "failed", "dropped", "expired", "interrupted", "retried")
 _GAUGES: Final = ("queued", "running")
-_OF_STEP: Final = ("ok", "failed", "retried")
+_OF_STEP: Final = ("ok", "failed", "retried", "timed_out")
 _GROWING: Final = ("<", "<=", "==")  # of a count: broken once, broken for good
 _UNITS_OF_RATE: Final = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 _SHORTEST_NS: Final = 1_000_000_000

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from instrumentation.chains import as_instrumentation, links_of
+from instrumentation.chains import as_instrumentation, every_node, links_of
 from instrumentation.errors import InvalidConfig
 from workermanager.cancelling import refuse_on_loop
 from workermanager.clock import bend, lay_out
@@ -40,6 +40,7 @@ from workermanager.thresholds import Threshold, parse_threshold
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+    from instrumentation.chains import Node
     from instrumentation.composing import Chain
     from instrumentation.execution import Result
     from workermanager.cancelling import Context
@@ -186,7 +187,7 @@ class Worker:
             middleware=middleware,
             in_flight=check_in_flight(self.in_flight),
             warmup_ns=check_warmup(parse_duration(self.warmup, "warmup"), due),
-            thresholds=self._parse_thresholds([link.name for link in links]),
+            thresholds=self._parse_thresholds(nodes),
             tags=check_tags(self.tags),
         )
 
@@ -202,12 +203,17 @@ class Worker:
         execs, ticks = check_execs(execs, ticks, tick_ns)
         return _Load(lay_out(execs, ticks, tick_ns), execs, None)
 
-    def _parse_thresholds(self, steps: list[str]) -> tuple[Threshold, ...]:
+    def _parse_thresholds(self, nodes: Sequence[Node]) -> tuple[Threshold, ...]:
         for name in ("thresholds", "abort_on"):
             given = getattr(self, name)
             if isinstance(given, str) or not isinstance(given, Collection):
                 raise InvalidConfig(f"{name}: {given!r} is no list of expressions")
-        known = [*steps, *(f"{step}.transact" for step in steps)]
+        links = links_of(nodes)
+        known = [
+            *(node.name for node in every_node(nodes)),
+            *(f"{link.name}.limit" for link in links if link.limit is not None),
+            *(f"{link.name}.transact" for link in links),
+        ]
         tables = None if self.schema is None else [one.name for one in self.schema.tables.values()]
         kept = [parse_threshold(text, known, tables, "threshold") for text in self.thresholds]
         aborting = [

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from workermanager import Instrumentation, Worker
+from workermanager import Instrumentation, Retry, Step, Worker, chain, group
 
 
 def ok(ctx, params):
@@ -56,6 +56,10 @@ def takes_one(params):
 
 async def is_async(ctx, params):
     pass
+
+
+def is_generator(ctx, params):
+    yield
 
 
 def broken_factory():
@@ -122,3 +126,12 @@ def fails_unless_allowed():
         ctx.insert(things, {"id": ctx.n, "name": ctx.uuid().hex})
 
     return Worker(seeds_or_not, schema=things.metadata)
+
+
+composed = Instrumentation(
+    func_name="orders",
+    func_dispatcher=[
+        Step(ok, retry=Retry(attempts=3)),
+        group(ok, chain(ok, fails, name="pay", timeout=1)),
+    ],
+)

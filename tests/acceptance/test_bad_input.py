@@ -14,7 +14,7 @@ TARGETS_REFUSED = [
     (f"{TARGETS}:forty_two", "found <class 'int'>"),
     (f"{TARGETS}:Path", "Path"),
     (f"{TARGETS}:takes_one", "step 'takes_one' takes (params); wanted (ctx, params)"),
-    (f"{TARGETS}:is_async", "step 'is_async' is async"),
+    (f"{TARGETS}:is_generator", "step 'is_generator' is a generator"),
     (f"{TARGETS}:broken_factory", "RuntimeError: the factory is broken"),
 ]
 

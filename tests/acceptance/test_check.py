@@ -40,3 +40,54 @@ def test_every_kind_of_target_is_taken(call):
     for name in ("ok", "factory", "instrumentation"):
         assert call("check", f"{TARGETS}:{name}").returncode == 0
     assert call("check", "examples.load_runner:worker").returncode == 0
+
+
+def test_a_chain_of_more_than_plain_steps_is_drawn_as_a_tree(call):
+    done = call("check", f"{TARGETS}:composed", env={"PYTHONUTF8": "1"})
+    assert (
+        "steps           orders\n"
+        "                ├─ 1 ok           up to 3 attempts\n"
+        "                └─ 2 group\n"
+        "                   ├─ 1 ok#2\n"
+        "                   └─ 2 pay       chain, timeout 1s\n"
+        "                      ├─ 1 ok#3\n"
+        "                      └─ 2 fails\n"
+        "params"
+    ) in done.stdout
+    assert "retries" not in done.stdout
+
+
+def test_a_terminal_that_cannot_draw_lines_gets_a_tree_of_ascii(call):
+    done = call("check", f"{TARGETS}:composed", env={"PYTHONIOENCODING": "ascii"})
+    assert "`- 2 group\n                   |- 1 ok#2\n" in done.stdout
+    assert "?" not in done.stdout
+
+
+def test_the_plan_as_json_has_the_paths_of_the_steps_and_the_chain_they_are_in(call):
+    plan = json.loads(call("check", f"{TARGETS}:composed", "--json").stdout)
+    assert plan["steps"] == [
+        "orders/1/ok",
+        "orders/2/group/1/ok",
+        "orders/2/group/2/pay/1/ok",
+        "orders/2/group/2/pay/2/fails",
+    ]
+    (pay,) = [one for one in plan["chain"]["parts"][1]["parts"] if one["kind"] == "chain"]
+    assert (pay["name"], pay["path"]) == ("pay", "orders/2/group/2/pay")
+    assert pay["settings"] == {"timeout": "1s"}
+    assert [one["name"] for one in pay["parts"]] == ["ok#3", "fails"]
+
+
+def test_it_shows_the_deadlines_that_flags_and_the_environment_give(call):
+    flags = ("--exec-timeout", "5s", "--in-flight", 9)
+    done = call(
+        "check", f"{TARGETS}:ok", *flags, "--json", env={"WORKERMANAGER_TICK_TIMEOUT": "2s"}
+    )
+    plan = json.loads(done.stdout)
+    assert (plan["exec_timeout"], plan["tick_timeout"]) == ("5s", "2s")
+    assert plan["in_flight"] is None  # of no use without an async step
+    done = call("check", f"{TARGETS}:ok", "--exec-timeout", "soon")
+    assert done.returncode == 2
+    assert done.stderr.startswith("workermanager: --exec-timeout: 'soon' is not a duration")
+    done = call("check", f"{TARGETS}:ok", "--tick-timeout", "0")
+    assert done.returncode == 104
+    assert "tick_timeout: 0 leaves no time for anything" in done.stderr

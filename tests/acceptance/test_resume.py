@@ -340,3 +340,10 @@ def test_a_secret_param_is_neither_stored_nor_shown(name, call, tmp_path):
 def test_a_secret_inside_a_param_is_not_stored_either(assignment, call, tmp_path):
     call("run", f"{TARGETS}:fails_unless_allowed", *PLAN, *DATABASE, "--set", assignment)
     assert b"canary" not in (tmp_path / "things.db").read_bytes()
+
+
+def test_the_deadlines_of_what_is_left_can_be_set(call):
+    for flag, value in (("--exec-timeout", "soon"), ("--tick-timeout", "soon"), ("--in-flight", 0)):
+        done = call("resume", "first", flag, value)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"workermanager: {flag}: ")

@@ -137,6 +137,22 @@ def test_a_report_from_before_there_were_series_is_shown_without_charts(report, 
     assert len(document) < 100_000
 
 
+def test_steps_that_timed_out_are_counted_where_there_are_any(report):
+    assert "timed out" not in render_html(report)
+    late = msgspec.structs.replace(report.steps["step"], timed_out=1_234)
+    document = render_html(msgspec.structs.replace(report, steps={"step": late}, stuck=2))
+    row = re.search(r"<tr><td class=\"name indent\">step.*?</tr>", document)[0]
+    assert row.endswith('<td class="n ">1,234</td></tr>')
+    assert '<th class="n">timed out</th></tr>' in document
+    assert "(2 stuck: timed out, and running yet)" in document
+
+
+def test_the_plan_has_the_paths_of_the_steps_and_not_all_that_is_told_of_each(report):
+    text = Reader(render_html(report)).text
+    assert "step/1/step" in text
+    assert "'kind'" not in text
+
+
 def test_a_run_without_execs_has_dashes_for_times(report):
     nothing = msgspec.structs.replace(report.response, count=0)
     empty = msgspec.structs.replace(report, response=nothing, lag=nothing, service=nothing)

@@ -308,6 +308,14 @@ def test_a_name_cannot_forge_tags_or_lines():
     assert errors == [{"func_name": "bad_c_name", "error": "a_b"}]
 
 
+def test_steps_that_timed_out_are_counted_by_their_names():
+    before, now = (StepFigures(retried=timed_out, timed_out=timed_out) for timed_out in (2, 5))
+    sent = [*lines(None, empty_figures(steps={"pay": before}), "")]
+    sent += lines(empty_figures(steps={"pay": before}), empty_figures(steps={"pay": now}), "")
+    late = [one for one in sent if one.startswith("execution_timeout")]
+    assert late == ["execution_timeout:2|c|#func_name:pay", "execution_timeout:3|c|#func_name:pay"]
+
+
 def test_only_what_is_new_is_sent():
     step = StepFigures()
     for _ in range(3):

@@ -131,6 +131,16 @@ def test_the_last_export_has_the_runs_figures(collector):
     assert counted(seen["error.count"]) == {("failing", "KeyError"): 20}
 
 
+def test_steps_that_timed_out_are_exported(collector):
+    figures = finished().figures()
+    figures.steps["failing"].timed_out = 7
+    with OtelMetrics() as metrics:
+        metrics.attach(lambda: figures, LABELS)
+    (request,) = collector.metrics
+    timed_out = counted(metrics_of(request)["step.timed_out"])
+    assert timed_out == {(name,): 7 * (name == "failing") for name in figures.steps}
+
+
 def test_rows_and_commits_are_exported_too(collector, tmp_path):
     from sqlalchemy import Column, Integer, MetaData, Table
 

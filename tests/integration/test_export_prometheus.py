@@ -98,6 +98,7 @@ def agrees(samples, figures):
         same_times(samples, "step_seconds", step.service, step=name)
         assert value(samples, "step_failed_total", step=name) == step.failed
         assert value(samples, "step_retried_total", step=name) == step.retried
+        assert value(samples, "step_timed_out_total", step=name) == step.timed_out
     for kind in figures.errors:
         assert value(samples, "errors_total", step=kind.step, type=kind.type) == kind.count
     for table, count in figures.rows.items():
@@ -134,6 +135,14 @@ def test_a_scrape_in_the_text_format_is_the_runs_figures(endpoint, finished):
     assert value(samples, "rows_total", table="users") == 270
 
 
+def test_steps_that_timed_out_are_scraped(endpoint, finished):
+    figures = finished.figures()
+    figures.steps["flaky"].timed_out = 7
+    endpoint.attach(lambda: figures, LABELS)
+    _, text = scrape(endpoint.url)
+    assert value(samples_of(families_of(text)), "step_timed_out_total", step="flaky") == 7
+
+
 def test_a_scrape_as_openmetrics_is_the_same(endpoint, finished):
     endpoint.attach(finished.figures, LABELS)
     kind, text = scrape(endpoint.url, OPENMETRICS)
@@ -150,7 +159,8 @@ def test_a_scrape_as_openmetrics_is_the_same(endpoint, finished):
         "queued": "gauge",
         **dict.fromkeys(("response_seconds", "lag_seconds", "service_seconds"), "histogram"),
         "step_seconds": "histogram",
-        **dict.fromkeys(("step_failed", "step_retried", "errors", "rows"), "counter"),
+        **dict.fromkeys(("step_failed", "step_retried", "step_timed_out"), "counter"),
+        **dict.fromkeys(("errors", "rows"), "counter"),
         **dict.fromkeys(("database_commits", "database_retries"), "counter"),
     }
 

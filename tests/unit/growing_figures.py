@@ -23,6 +23,7 @@ class Growing:
             figures = self.recorder.step(step)
             figures.service.record(round(took * MS))
             figures.failed += outcome == "failed"
+            figures.timed_out += outcome == "failed" and took > 1
             self.counts["due"] += 1
             self.counts[outcome] += 1
         return self

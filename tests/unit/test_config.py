@@ -24,6 +24,9 @@ SETTINGS = {
     "SPREAD": ("Poisson", "poisson"),
     "OVERRUN": ("late:500ms", "late:500ms"),
     "THREADS": ("8", 8),
+    "IN_FLIGHT": ("500", 500),
+    "EXEC_TIMEOUT": ("5s", "5s"),
+    "TICK_TIMEOUT": ("500ms", "500ms"),
     "SEED": ("-7", -7),
     "DATABASE": ("sqlite:///a.db", "sqlite:///a.db"),
     "GRACE": ("1m30s", "1m30s"),
@@ -85,6 +88,8 @@ def test_a_config_cannot_be_changed():
     [
         ("THREADS", "many", "'many' is not a whole number"),
         ("THREADS", "0", "0 is out of range: it must be 1 or more"),
+        ("IN_FLIGHT", "0", "0 is out of range: it must be 1 or more"),
+        ("EXEC_TIMEOUT", "soon", "'soon' is not a duration; write 500ms, 1s"),
         ("THREADS", "2.5", "'2.5' is not a whole number"),
         ("TICKS", "-1", "-1 is out of range: it must be 1 or more"),
         ("SEED", "seven", "'seven' is not a whole number"),

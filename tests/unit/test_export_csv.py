@@ -66,7 +66,7 @@ def test_every_window_is_a_row_of_the_run_with_all_its_figures():
 
 
 def test_every_step_of_a_window_is_a_row_after_it():
-    step = StepWindow(failed=2, retried=3, service=durations(20, 0.75))
+    step = StepWindow(failed=2, retried=3, timed_out=4, service=durations(20, 0.75))
     rows = read_back([window(steps={"first": step, "second": step}), window(2.0)])
     assert [(row["at_s"], row["scope"], row["name"]) for row in rows] == [
         ("1.0", "run", ""),
@@ -74,7 +74,9 @@ def test_every_step_of_a_window_is_a_row_after_it():
         ("1.0", "step", "second"),
         ("2.0", "run", ""),
     ]
-    assert (rows[1]["ok"], rows[1]["failed"], rows[1]["retried"]) == ("15", "2", "3")
+    counts = [rows[1][name] for name in ("ok", "failed", "retried", "timed_out")]
+    assert counts == ["15", "2", "3", "4"]
+    assert rows[0]["timed_out"] == ""
     assert same(rows[1], "service", step.service)
 
 

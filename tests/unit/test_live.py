@@ -188,6 +188,15 @@ def test_a_threshold_that_ended_the_run_says_so():
     assert "✗ failed<1% 50%, ended the run" in shown(busy_run(verdicts=[aborted]))
 
 
+def test_steps_that_timed_out_are_counted_once_there_are_any():
+    run = FakeRun().pass_second()
+    assert "timed out" not in shown(run, 120)
+    run.pass_second()
+    run.now.steps["pay"].timed_out = 1_234
+    assert "timed out" in shown(run, 120)
+    assert re.search(r"pay .* 1,234\n", shown(run, 120))
+
+
 def test_many_steps_are_cut_and_counted():
     run = busy_run(steps=[f"step_{number:02}" for number in range(20)])
     text = shown(run, 100, 50)

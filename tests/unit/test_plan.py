@@ -119,6 +119,7 @@ def test_a_plan_shows_all_that_a_run_will_do():
         threads=8,
     ).describe()
     assert "attempts=5" in shown.pop("retries")["again"]
+    assert shown.pop("chain")["name"] == "addCompanies"
     assert shown == {
         "name": "addCompanies",
         "execs": 30,
@@ -129,6 +130,9 @@ def test_a_plan_shows_all_that_a_run_will_do():
         "spread": "poisson",
         "overrun": "late:500ms",
         "threads": 8,
+        "in_flight": None,
+        "exec_timeout": None,
+        "tick_timeout": None,
         "warmup": None,
         "thresholds": [],
         "tags": {},
@@ -137,6 +141,20 @@ def test_a_plan_shows_all_that_a_run_will_do():
         "steps": ["addCompanies/1/first", "addCompanies/2/second", "addCompanies/3/again"],
         "params": {"company_id": "1", "current_tick": 0, "ticks_left": 2, "current_exec": 0},
     }
+
+
+async def third(ctx, params):
+    pass
+
+
+def test_a_plan_tells_the_deadlines_of_its_execs_and_how_many_async_ones_run_at_once():
+    told = ("exec_timeout", "tick_timeout", "in_flight")
+    shown = plan_of([first, third], exec_timeout=2.5, tick_timeout="1m").describe()
+    assert [shown[name] for name in told] == ["2.5s", "60s", 10_000]
+    shown = plan_of(third, in_flight=500).describe()
+    assert [shown[name] for name in told] == [None, None, 500]
+    shown = plan_of(first, in_flight=500).describe()
+    assert [shown[name] for name in told] == [None, None, None]
 
 
 def test_a_plan_without_end_says_so():

@@ -5,7 +5,7 @@ import pytest
 
 from instrumentation.errors import InvalidConfig
 from workermanager import Worker
-from workermanager.report import Ending, load_report, make_report
+from workermanager.report import Ending, decode_report, load_report, make_report
 from workermanager.telemetry import Figures, Recorder, merge
 from workermanager.thresholds import Verdict
 
@@ -42,7 +42,7 @@ def figures_of(  # noqa: PLR0913 - each is a figure
         recorder.step(step).service.record(n * MS)
     for _ in range(failed):
         recorder.step(step).failed += 1
-        recorder.error(step, "OSError", "no route")
+        recorder.error(step, "OSError", "no route", f"companies/2/{step}")
     return Figures(
         counts={
             "due": ok + failed + interrupted,
@@ -72,13 +72,18 @@ def report_of(make_run):
         verdicts=(),
         thresholds=(),
         warmup_of=0,
+        stuck=0,
         **figures,
     ):
         context = make_run(
             id="run-9", started_at=datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
         )
         ending = Ending(
-            is_cut=is_cut, is_broken=is_broken, is_resumed=is_resumed, verdicts=list(verdicts)
+            is_cut=is_cut,
+            is_broken=is_broken,
+            is_resumed=is_resumed,
+            verdicts=list(verdicts),
+            stuck=stuck,
         )
         plan = Worker(
             lambda ctx, params: None, execs_per_tick=1, thresholds=thresholds, warmup=warmup_of
@@ -211,7 +216,13 @@ def test_the_document_has_what_it_promises(report_of):
     }
     assert document["rows"] == {"users": 9}
     assert document["errors"] == [
-        {"step": "add_user", "type": "OSError", "count": 1, "example": "no route"}
+        {
+            "step": "add_user",
+            "type": "OSError",
+            "count": 1,
+            "example": "no route",
+            "path": "companies/2/add_user",
+        }
     ]
 
 
@@ -251,6 +262,21 @@ def test_a_saved_report_is_loaded_as_it_was(report_of, tmp_path):
     report.save(path)
     assert load_report(path) == report
     assert path.read_text(encoding="utf-8").endswith("}\n")
+
+
+def test_a_report_from_before_steps_had_deadlines_is_read(report_of):
+    old = report_of(ok=9, failed=1).to_dict()
+    del old["stuck"], old["steps"]["add_user"]["timed_out"], old["errors"][0]["path"]
+    read = decode_report(json.dumps(old).encode(), "old.json")
+    assert (read.stuck, read.steps["add_user"].timed_out, read.errors[0].path) == (0, 0, "")
+
+
+def test_steps_that_run_yet_stand_beside_the_accounts(report_of):
+    assert "stuck" not in report_of(ok=1).accounting
+    report = report_of(ok=1, stuck=2)
+    assert (report.stuck, report.to_dict()["stuck"]) == (2, 2)
+    assert report.accounting.endswith("0 interrupted (2 stuck: timed out, and running yet)")
+    assert report.followed_by(report_of(ok=1, stuck=1)).stuck == 3
 
 
 def test_a_report_that_is_not_there_is_refused_by_its_path(tmp_path):

@@ -11,7 +11,8 @@ from workermanager.series import Series
 COUNTS = ("due", "ok", "failed", "dropped", "expired", "interrupted")
 OUTCOMES = st.sampled_from(["ok", "failed"])
 HAPPENINGS = st.lists(
-    st.tuples(st.sampled_from([0.001, 0.05]), OUTCOMES, st.sampled_from(["a", "b"])), max_size=3
+    st.tuples(st.sampled_from([0.001, 0.05, 2.0]), OUTCOMES, st.sampled_from(["a", "b"])),
+    max_size=3,
 )
 LOOKS = st.lists(
     st.tuples(st.sampled_from([0.01, 0.4, 0.5, 0.999, 1.0, 1.1]), HAPPENINGS),
@@ -42,6 +43,7 @@ def adds_up_to(windows, figures):
         ours = [window.steps[name] for window in windows if name in window.steps]
         assert sum(one.service.count for one in ours) == step.service.count
         assert sum(one.failed for one in ours) == step.failed
+        assert sum(one.timed_out for one in ours) == step.timed_out
 
 
 # Adding up

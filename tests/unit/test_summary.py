@@ -3,6 +3,7 @@
 import io
 import re
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -70,6 +71,15 @@ def test_no_fact_of_a_past_run_is_cut(width, show):
         assert fact in shown
     assert shown.count("20261121T181819-d285e9") == 2
     assert len(lines) == 6  # nothing takes two
+
+
+def test_steps_that_timed_out_are_told_where_there_are_any(show):
+    report = steady(10, steps={"pay": 1, "ship": 1})
+    late = msgspec.structs.replace(report.steps["pay"], ok=7, failed=2, retried=1, timed_out=3)
+    report = msgspec.structs.replace(report, steps={**report.steps, "pay": late})
+    lines = show(110, summary.show, report)
+    (line,) = [line for line in lines if "timed out" in line]
+    assert re.match(r" +pay .* 7 ok, 2 failed, 1 retried, 3 timed out$", line.rstrip())
 
 
 def test_names_are_on_one_line_and_have_no_control_characters(show):

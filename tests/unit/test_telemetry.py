@@ -137,11 +137,11 @@ def test_merging_adds_up_retries_and_keeps_successes():
     one, other = Recorder(), Recorder()
     for recorder, retried in ((one, 2), (other, 3)):
         step = recorder.step("first")
-        step.retried = retried
+        step.retried = step.timed_out = retried
         for _ in range(10):
             step.service.record(1_000)
     step = merge([one, other])["steps"]["first"]
-    assert (step.ok, step.retried, step.failed) == (15, 5, 0)
+    assert (step.ok, step.retried, step.failed, step.timed_out) == (15, 5, 0, 5)
 
 
 def test_a_merge_does_not_change_when_a_thread_goes_on():
@@ -152,6 +152,14 @@ def test_a_merge_does_not_change_when_a_thread_goes_on():
     recorder.step("first").service.record(5)
     recorder.lag.record(5)
     assert as_plain(merged) == before
+
+
+def test_the_path_kept_of_an_error_is_that_of_the_text_that_is_kept():
+    recorder = Recorder()
+    recorder.error("first", "OSError", "no route", "it/2/group/1/first")
+    recorder.error("first", "OSError", "no host", "it/2/group/2/first")
+    (kind,) = merge([recorder, Recorder()])["errors"]
+    assert (kind.count, kind.example, kind.path) == (2, "no route", "it/2/group/1/first")
 
 
 def test_the_most_frequent_error_comes_first():

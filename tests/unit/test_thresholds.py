@@ -169,7 +169,7 @@ def test_a_table_may_be_called_as_a_figure_is(table):
         ("addUsr.p95<50ms", "no 'addUsr'; did you mean addUser?"),
         ("latency.p95<50ms", "no 'latency'; there are addUser, add user"),
         ("addUser.transakt.p95<5ms", "no 'addUser.transakt'; did you mean addUser.transact?"),
-        ("addUser.dropped==0", "no 'dropped'; there are ok, failed, retried, rate, p99"),
+        ("addUser.dropped==0", "no 'dropped'; there are ok, failed, retried, timed_out, rate, p99"),
         ("step:any.p999<1s", "no 'p999'; did you mean p99.9?"),
         ("rows.usres>1", "no 'usres'; did you mean users?"),
         ("row.users>1", "no 'row'; did you mean rows?"),

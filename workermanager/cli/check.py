@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
+from rich.console import Console
 
 from workermanager.cli.loading import load
 from workermanager.cli.options import plan_options
 from workermanager.cli.target import read_params
+from workermanager.cli.tree import draw, is_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +52,10 @@ def command(
     if as_json:
         click.echo(json.dumps(plan, indent=2, default=repr))
         return 0
+    chain = plan.pop("chain")
+    if not is_plain(chain):
+        plan["steps"] = draw(chain, is_ascii=Console().options.ascii_only)
+        del plan["retries"]  # the tree has them
     for name, value in plan.items():
         if (value is not None and value not in ({}, [])) or name in _WITHOUT:
             _show(name, value)

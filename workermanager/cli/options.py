@@ -29,6 +29,9 @@ _FLAGS = (
     ("spread", "KIND", "even over the tick, burst at its start, or poisson."),
     ("overrun", "POLICY", "When no thread is free: queue, drop, or late:500ms (wait, but expire)."),
     ("threads", "N", "How many execs run at once."),
+    ("in_flight", "N", "With async steps: how many execs run at once."),
+    ("exec_timeout", "TIME", "How long one exec may take; it fails then."),
+    ("tick_timeout", "TIME", "By when execs must have ended, from the start of their tick."),
     ("seed", "N", "Makes everything drawn from ctx repeatable."),
     ("database", "URL", "Where ctx.insert writes, such as sqlite:///companies.db."),
     ("grace", "TIME", "How long running execs may go on after a stop."),
@@ -56,9 +59,9 @@ _WATCH_FLAGS = (  # with the value of a flag that is given none
 _PANELS = {  # of --help, in this order
     "How many, and when": (
         "--rate --duration --count --stages --execs-per-tick --ticks --tick-duration "
-        "--spread --threads --overrun --warmup"
+        "--spread --threads --in-flight --overrun --warmup"
     ),
-    "What to keep to": "--threshold --abort-on --grace",
+    "What to keep to": "--threshold --abort-on --exec-timeout --tick-timeout --grace",
     "What it works on": "--seed --set --params --tag --env-file",
     "Database": "--database --run-id --resume --force --no-ledger",
     "Reports": "--json --html --csv --no-history",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_FLAGS: Final = ("threads", "in_flight", "exec_timeout", "tick_timeout", "grace", "database")
+
 
 @click.command("resume")
 @click.argument("run_id", metavar="RUN_ID")
 @click.argument("target", metavar="[TARGET]", required=False)
-@plan_options("threads", "grace", "database", target=False)
+@plan_options(*_FLAGS, target=False)
 @threshold_options
 @force_option
 @output_options

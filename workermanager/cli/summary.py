@@ -109,11 +109,8 @@ def _times(report: Report, width: int, without: Collection[str]) -> Table:
         times = getattr(report, name)
         table.add_row(name, *_cells(times, figures), f"{times.count:,}")
     for name, step in report.steps.items():
-        troubles = [
-            f"{count:,} {trouble}"
-            for trouble, count in (("failed", step.failed), ("retried", step.retried))
-            if count
-        ]
+        counts = {"failed": step.failed, "retried": step.retried, "timed out": step.timed_out}
+        troubles = [f"{count:,} {trouble}" for trouble, count in counts.items() if count]
         count = ", ".join((f"{step.ok:,} ok", *troubles))
         table.add_row(Text(f"  {named(name, width)}"), *_cells(step.service, figures), count)
     return table

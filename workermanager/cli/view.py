@@ -194,8 +194,11 @@ def _in_all(percentiles: Sequence[tuple[float, ...]]) -> list[TableColumn]:
 def _outcomes(steps: Sequence[StepFigures]) -> list[TableColumn]:
     """How often each step did what; a column of nothing but zeros is left out."""
     columns = []
-    for name, ink, spare in (("ok", "", 0), ("failed", "bad", 0), ("retried", "warn", 1)):
-        counts = [getattr(step, name) for step in steps]
+    for name, ink, spare in (
+        *(("ok", "", 0), ("failed", "bad", 0)),
+        *(("retried", "warn", 1), ("timed out", "warn", 2)),
+    ):
+        counts = [getattr(step, name.replace(" ", "_")) for step in steps]
         if any(counts):
             cells: list[Span] = [("", "")] * len(_TIMES)
             cells += [(f"{count:,}", ink if count else "dim") for count in counts]

@@ -224,6 +224,8 @@ def _step_lines(before: Figures | None, now: Figures, tags: str) -> Iterator[str
         )
         retried = step.retried - (earlier.retried if earlier else 0)
         yield from _count("execution_retry", retried, tagged)
+        timed_out = step.timed_out - (earlier.timed_out if earlier else 0)
+        yield from _count("execution_timeout", timed_out, tagged)
 
 
 def _error_lines(before: Figures | None, now: Figures, tags: str) -> Iterator[str]:

@@ -301,11 +301,13 @@ class _Points:
         }
         failed: dict[Key, int] = {(name,): step.failed for name, step in steps.items()}
         retried: dict[Key, int] = {(name,): step.retried for name, step in steps.items()}
+        late: dict[Key, int] = {(name,): step.timed_out for name, step in steps.items()}
         kinds: dict[Key, int] = {(kind.step, kind.type): kind.count for kind in figures.errors}
         step, attempt = ("step",), "{attempt}"
         yield self._times("step.duration", "How long attempts of a step ran", step, times)
         yield self._sum("step.failed", "Last attempts that failed", attempt, step, failed)
         yield self._sum("step.retried", "Attempts that were made again", attempt, step, retried)
+        yield self._sum("step.timed_out", "Attempts that took too long", attempt, step, late)
         yield self._sum("error.count", "Errors by kind", "{error}", ("step", "error.type"), kinds)
 
     def _rows(self, figures: Figures) -> Iterable[Metric]:

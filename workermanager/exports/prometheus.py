@@ -191,6 +191,8 @@ def _steps(figures: Figures) -> Iterator[Metric]:
     yield _counter("step_failed", "Last attempts that failed.", ("step",), _keyed(failed))
     retried = {name: step.retried for name, step in steps.items()}
     yield _counter("step_retried", "Attempts that were made again.", ("step",), _keyed(retried))
+    late = {name: step.timed_out for name, step in steps.items()}
+    yield _counter("step_timed_out", "Attempts that took too long.", ("step",), _keyed(late))
     kinds = [((kind.step, kind.type), kind.count) for kind in figures.errors]
     yield _counter("errors", "Errors that failed execs, by kind.", ("step", "type"), kinds)
 

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "write_windows"]
 
 _PLACE: Final = ("at_s", "seconds", "phase", "scope", "name")
-_COUNTS: Final = ("due", "ok", "failed", "retried", "dropped", "expired", "interrupted")
+_COUNTS: Final = (
+    "due",
+    "ok",
+    "failed",
+    "retried",
+    "timed_out",
+    "dropped",
+    "expired",
+    "interrupted",
+)
+_OF_STEPS: Final = ("retried", "timed_out")
 _LEVELS: Final = ("running", "queued", "rate")
 _FIGURES: Final = {
     "mean": "mean_ms",
@@ -58,7 +68,7 @@ def _rows(window: Window) -> Iterator[dict[str, object]]:
     yield {
         **place,
         "scope": "run",
-        **{name: getattr(window, name) for name in _COUNTS if name != "retried"},
+        **{name: getattr(window, name) for name in _COUNTS if name not in _OF_STEPS},
         **{name: getattr(window, name) for name in _LEVELS},
         **_times("response", window.response),
         **_times("lag", window.lag),
@@ -73,6 +83,7 @@ def _step(step: StepWindow) -> dict[str, object]:
         "ok": step.service.count - step.failed - step.retried,
         "failed": step.failed,
         "retried": step.retried,
+        "timed_out": step.timed_out,
         **_times("service", step.service),
     }
 

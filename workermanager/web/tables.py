@@ -163,13 +163,14 @@ def _state(verdict: Verdict) -> str:
 
 def times(report: Report) -> str:
     """The percentiles of the run and of each step."""
+    is_late = any(step.timed_out for step in report.steps.values())
+    counts = ("failed", "retried", *(["timed out"] if is_late else []))
     body: list[tuple[object, ...]] = [
         (
             _Cell(name, "name"),
             *_percentiles(durations),
             _Cell(f"{durations.count:,}"),
-            _Cell(""),
-            _Cell(""),
+            *[_Cell("")] * len(counts),
         )
         for name, durations in (
             ("response", report.response),
@@ -184,10 +185,11 @@ def times(report: Report) -> str:
             _Cell(f"{step.ok:,}"),
             _count(step.failed, "bad"),
             _count(step.retried),
+            *([_count(step.timed_out)] if is_late else []),
         )
         for name, step in report.steps.items()
     ]
-    columns = ("", *(name for name, _ in _PERCENTILES), "ok", "failed", "retried")
+    columns = ("", *(name for name, _ in _PERCENTILES), "ok", *counts)
     return _card(
         "Times", "of execs, and of every attempt of each step", _table(columns, body), len(body)
     )
@@ -241,8 +243,8 @@ def rows(report: Report) -> str:
 
 
 def plan(described: Mapping[str, Any]) -> str:
-    """What was to be done."""
-    return _list("Plan", described)
+    """What was to be done; of the chain, its steps."""
+    return _list("Plan", {name: value for name, value in described.items() if name != "chain"})
 
 
 def facts(environment: Mapping[str, str]) -> str:

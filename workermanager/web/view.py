@@ -119,6 +119,7 @@ def state_view(run: Watched) -> dict[str, Any]:
                 "ok": step.ok,
                 "failed": step.failed,
                 "retried": step.retried,
+                "timed_out": step.timed_out,
                 **_step_times(step.service.percentiles(50, 95, 99, 100)),
             }
             for name, step in list(figures.steps.items())[:_MOST_STEPS]
@@ -172,6 +173,7 @@ def final_view(report: Report, total: int | None) -> dict[str, Any]:
                 "ok": step.ok,
                 "failed": step.failed,
                 "retried": step.retried,
+                "timed_out": step.timed_out,
                 **(_summary(step.service)),
             }
             for name, step in list(report.steps.items())[:_MOST_STEPS]

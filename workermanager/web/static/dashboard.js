@@ -166,6 +166,7 @@
         count(step.ok),
         count(step.failed, "bad"),
         count(step.retried),
+        count(step.timed_out),
         ...[step.p50, step.p95, step.p99, step.max].map((ms) => cell(timeOf(ms))),
       ]),
     );
