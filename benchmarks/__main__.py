@@ -10,6 +10,7 @@ from benchmarks.harness import NOT_INSTALLED
 
 NAMES = (
     "engine",
+    "chains",
     "jobs",
     "ticks",
     "starvation",

@@ -49,7 +49,7 @@ def apscheduler_run_now(execs):
     return figures
 
 
-def dramatiq_pipeline(execs):
+def dramatiq_pipeline(execs, steps=2):
     import dramatiq
     from dramatiq.brokers.stub import StubBroker
 
@@ -61,14 +61,15 @@ def dramatiq_pipeline(execs):
         return params
 
     @dramatiq.actor
-    def second(params):
+    def last(params):
         countdown.done()
 
     worker = dramatiq.Worker(broker, worker_threads=THREADS)
     worker.start()
     countdown = Countdown(execs)
     for n in range(execs):
-        dramatiq.pipeline([first.message({"n": n}), second.message()]).run()
+        between = [first.message() for _ in range(steps - 2)]
+        dramatiq.pipeline([first.message({"n": n}), *between, last.message()]).run()
     figures = countdown.wait()
     worker.stop()
     return figures
@@ -98,7 +99,7 @@ def huey_pipeline(execs):
     return figures
 
 
-def celery_chain(execs):
+def celery_chain(execs, steps=2):
     from celery import Celery, chain
     from celery.contrib.testing.worker import start_worker
 
@@ -112,11 +113,12 @@ def celery_chain(execs):
         return params
 
     @app.task(ignore_result=True)
-    def second(params):
+    def last(params):
         countdown.done()
 
     with start_worker(app, pool="threads", concurrency=THREADS, perform_ping_check=False):
         countdown = Countdown(execs)
         for n in range(execs):
-            chain(first.s({"n": n}), second.s()).apply_async()
+            between = [first.s() for _ in range(steps - 2)]
+            chain(first.s({"n": n}), *between, last.s()).apply_async()
         return countdown.wait()

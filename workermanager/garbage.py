@@ -1,4 +1,4 @@
-"""Fewer garbage collections while rows are written: thousands wait, and each looks at them all."""
+"""Fewer garbage collections where thousands of rows or tasks wait: each looks at them all."""
 
 from __future__ import annotations
 

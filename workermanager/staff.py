@@ -10,6 +10,7 @@ from loguru import logger
 from workermanager.alarms import NEVER, Alarms
 from workermanager.crew import Crew
 from workermanager.errands import Desk
+from workermanager.garbage import fewer_collections
 from workermanager.pool import Pool
 from workermanager.runner import Runner, Woven
 
@@ -151,7 +152,8 @@ class Staff:
         async def serve() -> None:
             looper = Looper(self.assignment, self._books.slots[slot], self.crew, self._enter)
             self._runners.extend(looper.runners)
-            await looper.serve(self._handoff, self._plan.in_flight)
+            with fewer_collections():  # thousands of tasks in flight are looked through each time
+                await looper.serve(self._handoff, self._plan.in_flight)
 
         if self.loop is None:
             asyncio.run(serve())

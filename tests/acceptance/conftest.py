@@ -44,6 +44,26 @@ def call(tmp_path, environment):
 
 
 @pytest.fixture
+def execute(tmp_path, environment):
+    """Run a Python program, in which a warning is an error, and give what it did."""
+
+    def execute(program):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", program],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return execute
+
+
+@pytest.fixture
 def start(tmp_path, environment):
     """Start ``workermanager run`` of a target that touches a marker; give it once it has."""
     started = []

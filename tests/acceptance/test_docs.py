@@ -2,14 +2,13 @@
 
 import inspect
 import re
-import subprocess
-import sys
 from dataclasses import fields
 from textwrap import dedent
 
 import pytest
 from conftest import ROOT
 
+import workermanager
 from workermanager import Worker
 from workermanager.config import PREFIX, Config
 
@@ -24,36 +23,52 @@ def python_blocks(document):
 @pytest.mark.parametrize(
     "document", ["README.md", "docs/from-go-workers.md", "docs/jobs.md", "docs/pipelines.md"]
 )
-def test_its_first_example_runs_as_printed(document, tmp_path, environment):
+def test_its_first_example_runs_as_printed(document, tmp_path, execute):
     program = tmp_path / "example.py"
     program.write_text(python_blocks(document)[0])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        cwd=tmp_path,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
+    done = execute(program)
     shown = re.search(r"^prints `(.+)`", (ROOT / document).read_text(), re.MULTILINE)
     assert shown is not None
     assert shown[1] in done.stdout
 
 
-def test_every_example_of_the_pipelines_runs(tmp_path, environment):
+def test_the_page_on_chains_prints_what_it_shows(tmp_path, execute):
+    page = (ROOT / "docs/chains.md").read_text()
+    snippets = re.findall(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```)?", page, RULES)
+    assert len(snippets) > 10
+    program = tmp_path / "page.py"
+    program.write_text("\nprint('%%')\n".join(code for code, _shown in snippets))
+    printed = execute(program).stdout.split("%%\n")
+    assert printed == [shown for _code, shown in snippets]
+
+
+class StandIns(dict):
+    """Our names, and a step for every other one."""
+
+    def __missing__(self, name):
+        if name == "SoldOut":
+            return LookupError
+        return getattr(workermanager, name, lambda ctx, params: {"travellers": ["Ann"]})
+
+
+def test_the_readme_s_chain_runs():
+    code = python_blocks("README.md")[1].replace("ticks=60", "ticks=1, tick_duration=0")
+    names = StandIns(Worker=lambda *chain, **how: Worker(*chain, on_result=results.append, **how))
+    results = []
+    exec(code, {}, names)
+    assert [result.outcome for result in results] == ["ok"] * 100
+    assert all("tickets" in result.params for result in results)
+
+
+def test_every_example_of_the_pipelines_runs(tmp_path, execute):
     text = (ROOT / "docs" / "pipelines.md").read_text()
     blocks = [dedent(block) for block in re.findall(r"^ *```python\n(.*?)^ *```", text, RULES)]
     assert len(blocks) == 4
     printed = []
-    for block in blocks:
-        command = [sys.executable, "-W", "error", "-c", block]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=50, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout.splitlines())
+    for number, block in enumerate(blocks):
+        program = tmp_path / f"example_{number}.py"
+        program.write_text(block)
+        printed.append(execute(program).stdout.splitlines())
     assert printed[1] == ["1", "3", "5"]
     assert printed[2][2:] == ["[1, 3]", "x invalid literal for int() with base 10: 'x' int 1"]
     assert "it took longer than 50ms" in printed[3][0]
@@ -83,11 +98,13 @@ def test_every_setting_of_a_worker_is_documented():
         assert f"\n    {field.name}: " in documented, field.name
 
 
-def test_every_link_of_the_readme_leads_to_a_file():
-    links = re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / "README.md").read_text())
-    assert len(links) > 3
-    for link in links:
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize(
+    "document", ["README.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_link_leads_to_a_file(document):
+    page = ROOT / document
+    for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
 
 
 def test_the_map_of_the_house_names_every_file():

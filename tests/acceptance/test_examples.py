@@ -2,13 +2,14 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 
 from conftest import ROOT
 
 BANK = ROOT / "examples" / "bank.py"
+DOUBLING = ROOT / "examples" / "doubling.py"
+LISTENING = ROOT / "examples" / "listening.py"
+TRIP = ROOT / "examples" / "trip.py"
 DATABASE = ("--database", "sqlite:///bank.db", "--quiet")
 
 
@@ -32,6 +33,48 @@ def balances(folder):
         return [row[0] for row in connection.execute("SELECT balance FROM accounts ORDER BY id")]
 
 
+HEARD = """\
+MESSAGE 0
+MESSAGE 1
+MESSAGE 2
+MESSAGE 3
+MESSAGE 4
+MESSAGE 5
+loading: 6 due = 6 ok + 0 failed + 0 dropped + 0 expired + 0 interrupted
+listening: 6 due = 6 ok + 0 failed + 0 dropped + 0 expired + 0 interrupted
+heard, says the database: 6
+"""
+
+
+def test_what_was_loaded_is_heard_by_the_worker_of_the_callback(execute):
+    done = execute(LISTENING)
+    assert (done.stdout, done.stderr) == (HEARD, "")
+
+
+def test_what_was_loaded_into_a_file_is_marked_there_as_heard(call, tmp_path):
+    done = call("run", f"{LISTENING}:loading", "--database", "sqlite:///messages.db", "--quiet")
+    assert (done.returncode, done.stdout) == (0, HEARD), done.stderr
+    with closing(sqlite3.connect(tmp_path / "messages.db")) as connection:
+        rows = connection.execute("SELECT text, heard FROM messages ORDER BY id").fetchall()
+    assert rows == [(f"message {n}", 1) for n in range(6)]
+
+
+BOOKED = """\
+Rome, mailed: flight, hotel, car booked; tickets: Ann to Rome, Bob to Rome
+Oslo, mailed: sorry, no hotel in Oslo; given back: flight
+Lima, mailed: sorry, Cem has no passport; given back: car, hotel, flight
+Nice, mailed: flight, hotel booked; tickets: Dan to Nice
+flight: Nice, Rome
+hotel: Nice, Rome
+car: Rome
+"""
+
+
+def test_a_trip_is_booked_as_a_whole_or_given_back_from_the_latest_to_the_first(execute):
+    done = execute(TRIP)
+    assert (done.stdout, done.stderr) == (BOOKED, "")
+
+
 DOUBLED = """\
 job 0: 0
 job 1: 2
@@ -47,29 +90,13 @@ job 9: 18
 """
 
 
-def test_the_pool_doubles_every_number_and_says_which_is_none(environment):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", ROOT / "examples" / "doubling.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        env=environment,
-    )
+def test_the_pool_doubles_every_number_and_says_which_is_none(execute):
+    done = execute(DOUBLING)
     assert (done.stdout, done.stderr) == (DOUBLED, "")
 
 
-def test_titles_are_made_of_all_words_but_foo(tmp_path, environment):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", ROOT / "examples" / "titles.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        cwd=tmp_path,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
+def test_titles_are_made_of_all_words_but_foo(execute):
+    done = execute(ROOT / "examples" / "titles.py")
     assert done.stdout.splitlines() == [
         "failed: 'foo' is no word for a title",
         "of all that was read, it alone failed: True",
