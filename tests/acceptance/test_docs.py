@@ -60,6 +60,16 @@ def test_the_readme_s_chain_runs():
     assert all("tickets" in result.params for result in results)
 
 
+def test_the_readme_s_job_pool_and_pipeline_run(tmp_path, execute):
+    program = tmp_path / "example.py"
+    program.write_text(python_blocks("README.md")[2])
+    printed = execute(program).stdout.splitlines()
+    assert sorted(printed[:10]) == [f"{n} {2 * n} None" for n in range(10)]
+    assert [line for line in printed if line in {"1", "2"}] == ["1", "2"]
+    assert sum(line.startswith("DeadLetter(item='x'") for line in printed) == 1
+    assert "3 read = 2 delivered + 0 filtered + 1 failed + 0 cancelled" in printed[-1]
+
+
 def test_every_example_of_the_pipelines_runs(tmp_path, execute):
     text = (ROOT / "docs" / "pipelines.md").read_text()
     blocks = [dedent(block) for block in re.findall(r"^ *```python\n(.*?)^ *```", text, RULES)]
