@@ -19,7 +19,7 @@ from workermanager.cancelling import Flag
 from workermanager.rates import format_rate, parse_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from workermanager.cancelling import Clock, Context
 
@@ -123,6 +123,28 @@ class Limit:
         try:
             if not self._state.ask(ticket):
                 await ticket.wait_async()
+        except BaseException:
+            self._state.withdraw(ticket)
+            raise
+
+    def queue(
+        self, context: Context, wake: Callable[[], object]
+    ) -> Generator[float | None, None, None]:
+        """Wait in the same line, without waiting: for whoever keeps many waiting on one thread.
+
+        Gives the seconds to wait at most before it goes on, None for without end; ``wake`` is
+        called when it may go on sooner. It is in when it ends, and out of the line if it is closed.
+
+        Raises:
+            Cancelled: the context ended first; nothing is taken.
+        """
+        context.check()
+        ticket = _Ticket(self.weight, context)
+        try:
+            if not self._state.ask(ticket):
+                ticket.wake = wake
+                while ticket.must_wait():
+                    yield ticket.remaining()
         except BaseException:
             self._state.withdraw(ticket)
             raise
