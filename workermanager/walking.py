@@ -313,7 +313,7 @@ def _in_time(link: Link, strand: Strand) -> _Attempt:
         return (yield Call(link, ctx, params))
     own = Context(scope, timeout=link.timeout, name=f"step {ctx.path}")
     apart, theirs = ctx.apart(own, Fence()), params.clone()
-    begun = strand.desk.now()
+    begun, returned, failure = strand.desk.now(), None, None
     try:
         returned = yield Call(link, apart, theirs)
     except Cancelled as cancelled:
@@ -323,28 +323,34 @@ def _in_time(link: Link, strand: Strand) -> _Attempt:
             figures.timed_out += 1
             raise _cause(cancelled) from None
         raise
-    except Exception as error:
-        _check_own(own, link, strand, error)
-        raise
+    except Exception as error:  # noqa: BLE001 - it is raised below, unless it is too late
+        failure = error
     finally:
         own.release()
-    _check_own(own, link, strand, None)
+    _refuse_late(own, link, strand, failure)
     ctx.adopt(apart)
     params.clear()
     params.update(theirs)
+    if failure is not None:
+        raise failure
     return None if returned is theirs else returned
 
 
-def _check_own(own: Context, link: Link, strand: Strand, error: Exception | None) -> None:
-    """A step that ended after its own deadline has timed out, whatever came of it."""
-    if own.is_owner and own.cancelled and isinstance(own.cause, TimedOut):
-        strand.desk.figures(link.name).timed_out += 1
-        raise own.cause from error
+def _refuse_late(own: Context, link: Link, strand: Strand, error: Exception | None) -> None:
+    """Overlook what came of a step that ended after a deadline: its own, or one further out."""
+    if own.remaining == 0:
+        if own.is_owner and isinstance(own.cause, TimedOut):
+            strand.desk.figures(link.name).timed_out += 1
+            raise own.cause from error
+        own.check()
 
 
 def _has_timed_out(own: Context | None, cancelled: Cancelled) -> bool:
     return (
-        own is not None and own.is_owner and isinstance(cancelled.cause, TimedOut) and own.cancelled
+        own is not None
+        and own.is_owner
+        and own.remaining == 0
+        and isinstance(cancelled.cause, TimedOut)
     )
 
 
