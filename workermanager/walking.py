@@ -545,8 +545,11 @@ def _undo(strand: Strand, mark: int, error: BaseException) -> Walk:
 def _clean_up(
     node: Node, strand: Strand, error: BaseException | None
 ) -> Generator[Any, Any, StepError | None]:
-    """Run what no deadline and no stop reaches; give its failure, which comes after ``error``."""
-    ctx, outer = strand.ctx, strand.scope
+    """Run what no deadline and no stop reaches; give its failure, which comes after ``error``.
+
+    After an error nothing of it is undone any more: it is how that was cleaned up.
+    """
+    ctx, outer, mark = strand.ctx, strand.scope, len(strand.undos)
     ctx.scope = Context(name="clean-up", clock=outer.clock)
     try:
         with _facing(ctx, error):
@@ -561,6 +564,8 @@ def _clean_up(
         return failure
     finally:
         ctx.scope = outer
+        if error is not None:
+            del strand.undos[mark:]
     return None
 
 
