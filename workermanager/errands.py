@@ -237,10 +237,12 @@ class Desk:
         scope = call.ctx.scope
         assert isinstance(scope, Context)  # noqa: S101 - it was watched for its deadline
         cause = scope.cause
-        if isinstance(cause, TimedOut):
-            cause.still_running = True
-        scope.cancel(cause or "it took too long")
-        self._give_up(self, errand, Cancelled(cause or "it took too long"))
+        assert cause is not None  # noqa: S101 - its deadline has passed
+        reason = cause.cause if isinstance(cause, Cancelled) else cause
+        if isinstance(reason, TimedOut):  # others may have it too, who are not stuck
+            reason = TimedOut(str(reason), reason.seconds, still_running=True)
+        scope.cancel(reason)
+        self._give_up(self, errand, Cancelled(reason))
         return True
 
 

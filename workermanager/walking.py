@@ -291,28 +291,22 @@ def _attempt(link: Link, strand: Strand) -> _Attempt:
     begun = strand.desk.now()
     yield Enter(limit, strand.scope)
     strand.desk.figures(f"{link.name}.limit").service.record(strand.desk.now() - begun)
-    is_running_yet = False
+    fence = Fence()
     try:
-        return (yield from _in_time(link, strand))
-    except TimedOut as error:
-        is_running_yet = error.still_running
-        raise
-    except Cancelled as cancelled:
-        is_running_yet = getattr(cancelled.cause, "still_running", False)
-        raise
+        return (yield from _in_time(link, strand, fence))
     finally:
-        if not is_running_yet:  # or whoever comes back late leaves
+        if not fence.is_closed:  # or its thread was given up, and leaves when it comes back
             limit.leave()
 
 
-def _in_time(link: Link, strand: Strand) -> _Attempt:
+def _in_time(link: Link, strand: Strand, fence: Fence | None = None) -> _Attempt:
     """Run a step once; where there is a deadline, apart, so that nothing of a late one is seen."""
     ctx, params = strand.ctx, strand.params
     scope = strand.scope
     if link.timeout is None and scope.deadline_ns is None:
         return (yield Call(link, ctx, params))
     own = Context(scope, timeout=link.timeout, name=f"step {ctx.path}")
-    apart, theirs = ctx.apart(own, Fence()), params.clone()
+    apart, theirs = ctx.apart(own, fence or Fence()), params.clone()
     begun, returned, failure = strand.desk.now(), None, None
     try:
         returned = yield Call(link, apart, theirs)
