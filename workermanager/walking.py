@@ -22,7 +22,7 @@ from instrumentation.composing import (
     Group,
     Recovered,
 )
-from instrumentation.errors import Cancelled, StepError, TimedOut
+from instrumentation.errors import Cancelled, InvalidStep, StepError, TimedOut
 from instrumentation.seeds import seeded_random
 from workermanager.cancelling import Context
 from workermanager.fencing import Fence
@@ -221,9 +221,7 @@ def _go_along(nodes: Sequence[Way], strand: Strand) -> Walk:
     while pending:
         node = pending.pop()
         if not isinstance(node, Link | Knot):
-            ctx.grown += 1
-            number = strand.places + ctx.grown
-            node = place((node,), strand.declared, set(), number, strand.wrap)[0]
+            node = _place_grown(node, strand)
         if strand.scope.cancelled:
             ctx.check()
         if isinstance(node, Knot):
@@ -235,6 +233,16 @@ def _go_along(nodes: Sequence[Way], strand: Strand) -> Walk:
                 pending.extend(reversed(follow(returned, strand.params, node.name)))
             except Exception as error:
                 raise _failure(node, strand, error) from error
+
+
+def _place_grown(part: Step | Composition, strand: Strand) -> Node:
+    """A part that joined the chain as it ran, at its place."""
+    strand.ctx.grown += 1
+    number = strand.places + strand.ctx.grown
+    try:
+        return place((part,), strand.declared, set(), number, strand.wrap)[0]
+    except InvalidStep as error:
+        raise StepError(f"{strand.root}/{number}/{part.name}", 1, error, part.name) from error
 
 
 # Steps
