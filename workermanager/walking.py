@@ -357,7 +357,10 @@ def _has_timed_out(own: Context | None, cancelled: Cancelled) -> bool:
 
 
 def _too_long(path: str, cancelled: Cancelled, name: str = "") -> StepError:
-    return StepError(path, 1, _cause(cancelled), name)
+    error = StepError(path, 1, _cause(cancelled), name)
+    for note in getattr(cancelled, "__notes__", ()):  # of what failed while it was cleaned up
+        error.add_note(note)
+    return error
 
 
 def _cause(cancelled: Cancelled) -> TimedOut:
