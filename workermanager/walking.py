@@ -549,7 +549,7 @@ def _undo(strand: Strand, mark: int, error: BaseException) -> Walk:
 
 def _clean_up(
     node: Node, strand: Strand, error: BaseException | None
-) -> Generator[Any, Any, StepError | None]:
+) -> Generator[Any, Any, BaseException | None]:
     """Run what no deadline and no stop reaches; give its failure, which comes after ``error``.
 
     After an error nothing of it is undone any more: it is how that was cleaned up.
@@ -562,10 +562,11 @@ def _clean_up(
                 yield from _tie(node, strand)
             else:
                 yield from walk((node,), strand)
-    except StepError as failure:
+    except (StepError, Cancelled) as failure:  # nobody calls it off, but it may leave by itself
         if error is not None:
             error.add_note(f"cleaning up failed as well: {failure}")
-            strand.desk.note(ctx, failure)
+            if isinstance(failure, StepError):
+                strand.desk.note(ctx, failure)
         return failure
     finally:
         ctx.scope = outer
