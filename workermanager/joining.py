@@ -49,12 +49,8 @@ class Join(Generic[M]):
         with self._lock:
             if self._is_over or self._running >= self.most:
                 return None
-            if self._scope.cancelled:
-                self._is_over = True
-                if self._error is None:
-                    self._error = Cancelled(self._scope.cause or "it was cancelled")
-                return None
             try:
+                self._scope.check()
                 member = next(self._members)
             except StopIteration:
                 self._is_over = True
