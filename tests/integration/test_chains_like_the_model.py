@@ -1,7 +1,6 @@
 """Random chains, run for real, do what the model says: outcome, order, params, rows and counts."""
 
 import itertools
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -107,7 +106,7 @@ class Maker:
             label=self.label(prefix),
             log=self.log,
             writes=self.pick(None, "a", "b"),
-            row=self.pick(True, False),
+            row=self.pick(0, 1) == 1,
             bad_attempts=self.pick(*[0] * 10, 1, 2, 9),
             error=self.pick(Wrong, Worse),
             then=then,
@@ -185,7 +184,7 @@ class Maker:
 
     def on_error(self, prefix, depth):
         handler = self.pick(
-            self.step(prefix, depth + 1, passes_on=self.pick(True, False)),
+            self.step(prefix, depth + 1, passes_on=self.pick(0, 1) == 1),
             self.part(prefix, depth + 1),
         )
         when = self.pick(Exception, Wrong, (Worse, KeyError))
