@@ -27,6 +27,20 @@ class Watched(Protocol):
         ...
 
 
+class _Once:
+    """Something that is to be told of one deadline."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.deadline_ns = NEVER
+        self._ring = ring
+
+    def expire(self, _now: int) -> bool:
+        """Tell it."""
+        self.deadline_ns = NEVER
+        self._ring()
+        return True
+
+
 class Alarms:
     """Tells each of ``watched`` when its deadline has passed, a few milliseconds later.
 
@@ -64,6 +78,12 @@ class Alarms:
                     self._thread = threading.Thread(target=self._main, name="alarms", daemon=True)
                     self._thread.start()
             self._bell.ring()
+
+    def call_at(self, deadline_ns: int, ring: Callable[[], None]) -> None:
+        """Have ``ring`` called once, when the deadline has passed."""
+        one = _Once(ring)
+        self.add(one)
+        self.set(one, deadline_ns)
 
     def close(self) -> None:
         """Look no more."""

@@ -170,6 +170,8 @@ class Run:
         if self._persistence is not None:
             self._persistence.landings.assignment = assignment
         self._scope.on_cancel(self._on_cancel)
+        if self._scope.deadline_ns is not None:
+            self._staff.alarms.call_at(self._scope.deadline_ns, self._on_cancel)
         logger.debug("run {} of {} began: {} threads", self.id, self.plan.name, self.plan.threads)
         if self._parent is None:
             self.watch.start()
@@ -184,7 +186,7 @@ class Run:
             nodes=plan.nodes,
             links=plan.links,
             names=plan.names,
-            is_plain=plan.is_plain,
+            is_plain=plan.is_plain and self._scope.deadline_ns is None,
             exec_timeout=plan.exec_timeout,
             tick_timeout=plan.tick_timeout,
             arguments=plan.instrumentation.task_arguments,
@@ -244,7 +246,8 @@ class Run:
         self.stop()
 
     def _sleep(self, seconds: float) -> None:
-        self._stopping.wait_for_halt(seconds)
+        if self._stopping.wait_for_halt(seconds):
+            self._scope.check()
 
     def _elapsed(self) -> int:
         return self._now() - self._began if self._began else 0

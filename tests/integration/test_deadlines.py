@@ -493,10 +493,21 @@ def test_the_cause_is_kept_through_a_group_that_has_not_begun():
     assert seen == ["enough", "enough"]
 
 
-def test_a_source_context_with_a_deadline_ends_the_run():
+@pytest.mark.parametrize("is_composed", [True, False])
+def test_a_source_context_with_a_deadline_ends_the_run(is_composed):
     source = Context(timeout=SOON)
-    report = worker(listen, execs=3, source_context=source).run()
+    step = chain(listen, name="inner") if is_composed else listen
+    report = worker(step, execs=3, source_context=source).run()
     assert report.counts["interrupted"] == 3
+    assert adds_up(report)
+
+
+def test_a_source_context_with_a_deadline_ends_a_run_that_has_nothing_to_do_yet(calls):
+    with Context(timeout=SOON) as source:
+        endless = Worker(calls, execs_per_tick=1, tick_duration=NEVER_MIND, source_context=source)
+        report = endless.run()
+    assert report.outcome == "interrupted"
+    assert report.counts["ok"] == len(calls.seen) <= 1
     assert adds_up(report)
 
 
