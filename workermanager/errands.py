@@ -86,11 +86,10 @@ class Desk:
 
     def help(self, join: Join[Strand]) -> None:
         """Run members of a join until there is none to take."""
-        member = join.take()
-        if member is not None:
-            member.join = join
-            self.record_into(self._phases.of(member.ctx.n))
-            self.drive(Errand(member))
+        stack: list[Strand] = []
+        if self._push(join, stack):
+            self.record_into(self._phases.of(stack[0].ctx.n))
+            self.drive(Errand(stack[0]))
 
     def resume(self, errand: Errand, error: Cancelled) -> BaseException | None:
         """Go on with an errand whose thread was given up; gives what `drive` does."""
@@ -154,8 +153,8 @@ class Desk:
             wanted.limit.enter(wanted.scope)
         return None
 
-    @staticmethod
-    def _push(join: Join[Strand], stack: list[Strand]) -> bool:
+    def _push(self, join: Join[Strand], stack: list[Strand]) -> bool:
+        self.assignment.wait_for_room(join.scope)
         member = join.take()
         if member is None:
             return False

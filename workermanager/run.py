@@ -196,6 +196,7 @@ class Run:
             crew=self._staff.crew,
             alarms=self._staff.alarms,
             wait_for=self._staff.wait_for,
+            wait_for_room=self._staff.wait_for_room,
             wrap=plan.wrap,
             land=None if kept is None else kept.landings.land,
             note=None if kept is None else kept.note,

@@ -83,6 +83,11 @@ class Staff:
         """Run an async step from a thread that waits for it."""
         raise NotImplementedError
 
+    def wait_for_room(self, scope: Context) -> None:
+        """Begin no more members while more threads are stuck than the run is to have."""
+        if self.stuck > self._plan.threads:
+            self._wait_for_room(scope, lambda: scope.cancelled)
+
     def close(self, *, is_left_behind: bool) -> None:
         """Wait for every thread that is not stuck, or not even for those."""
         if not is_left_behind:
@@ -116,21 +121,19 @@ class Staff:
         runner = self._sit_down(slot)
         try:
             runner.take_over(woven, error)
-            self._wait_for_room()
+            self._wait_for_room(self._scope, lambda: self._handoff.is_over)
             runner.serve(self._handoff, slot, self._handoff.hands[slot])
         finally:
             runner.close()
 
-    def _wait_for_room(self) -> None:
-        """Begin nothing more while as many threads are stuck as the run is to have."""
-        while self.pool.stuck > self._plan.threads and not self._handoff.is_over:
+    def _wait_for_room(self, scope: Context, is_over: Callable[[], bool]) -> None:
+        while self.stuck > self._plan.threads and not is_over():
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning(
-                    "{} steps that timed out run yet: no more are begun until one ends",
-                    self.pool.stuck,
+                    "{} steps that timed out run yet: no more are begun until one ends", self.stuck
                 )
-            self._scope.wait(_LOOK_AGAIN_S)
+            scope.wait(_LOOK_AGAIN_S)
 
     def _open_desk(self) -> Desk:
         def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:

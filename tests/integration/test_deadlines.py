@@ -8,7 +8,7 @@ from loguru import logger
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
 from instrumentation.composing import chain, compensate, each, finally_, group, on_error
-from instrumentation.errors import Cancelled, InvalidStep, TimedOut
+from instrumentation.errors import Cancelled, InvalidStep, StepError, TimedOut
 from instrumentation.steps import Retry, Step
 from workermanager import Instrumentation, Limit, Worker
 from workermanager.cancelling import Context
@@ -61,10 +61,15 @@ def deaf():
 
 @pytest.fixture
 def told():
-    """The warnings of the engine, one after the other; ``told.acquire`` waits for one."""
-    heard = threading.Semaphore(0)
+    """An event: the engine has warned that nothing more is begun."""
+    heard = threading.Event()
+
+    def hear(message):
+        if "no more are begun" in message:
+            heard.set()
+
     logger.enable("workermanager")
-    number = logger.add(lambda _message: heard.release(), level="WARNING", filter="workermanager")
+    number = logger.add(hear, level="WARNING", filter="workermanager")
     yield heard
     logger.remove(number)
     logger.disable("workermanager")
@@ -194,25 +199,37 @@ def test_one_thread_goes_on_with_the_next_execs_while_it_is_stuck(deaf, calls):
     def first_is_deaf(ctx, params):
         return deaf(ctx, params) if ctx.n == 0 else calls(ctx, params)
 
-    report = worker(Step(first_is_deaf, timeout=SOON), execs=50).run()
+    report = worker(Step(first_is_deaf, timeout=0.2), execs=50).run()
     assert (report.counts["ok"], report.counts["failed"]) == (49, 1)
     assert calls.sorted == list(range(1, 50))
 
 
 def test_no_more_execs_are_begun_while_too_many_threads_are_stuck(deaf, told, ends):
-    run = worker(Step(deaf, timeout=SOON), execs=5, on_result=ends).start()
-    assert told.acquire(timeout=30)  # the failure
-    assert told.acquire(timeout=30)  # no more are begun
+    run = worker(Step(deaf, timeout=0.2), execs=5, on_result=ends).start()
+    assert told.wait(30)
     assert len(deaf.threads) == 2
     deaf.may_leave.set()
     report = run.finish()
     assert (report.counts["failed"], report.counts["ok"]) == (2, 3)
 
 
+def test_no_more_members_are_begun_while_too_many_threads_are_stuck(deaf, told, ends):
+    step = Step(deaf, timeout=SOON)
+    fan = each(step, over=lambda _params: range(50), most=2, errors="collect", into="came")
+    run = worker(fan, on_result=ends).start()
+    assert told.wait(30)
+    begun = len(deaf.threads)
+    deaf.may_leave.set()
+    report = run.finish()
+    assert report.counts["ok"] == 1
+    assert 2 <= begun <= 4
+    assert sum(isinstance(one, StepError) for one in ends.only.params["came"]) >= 2
+    assert len(deaf.threads) == 50
+
+
 def test_a_stop_now_ends_a_run_that_waits_for_a_stuck_thread(deaf, told):
     run = worker(Step(deaf, timeout=SOON), execs=5).start()
-    assert told.acquire(timeout=30)
-    assert told.acquire(timeout=30)
+    assert told.wait(30)
     run.stop(now=True)
     report = run.finish()
     assert report.counts["failed"] == 2
@@ -486,7 +503,9 @@ def test_the_cause_is_kept_through_a_group_that_has_not_begun():
     def tell(ctx, params):
         seen.append(ctx.error.cause)
 
-    worker([group(chain(cancel, group(fail_not)), most=1), finally_(tell)], source_context=source).run()
+    worker(
+        [group(chain(cancel, group(fail_not)), most=1), finally_(tell)], source_context=source
+    ).run()
     worker(
         [group(cancel, fail_not, most=1), finally_(tell)], source_context=(source := Context())
     ).run()
@@ -518,9 +537,7 @@ def test_a_deadline_further_out_that_called_off_a_step_is_not_taken_for_the_step
         entered.set()
         ctx.sleep(NEVER_MIND)
 
-    run = worker(
-        on_error(Step(wait, timeout=NEVER_MIND), calls), source_context=source
-    ).start()
+    run = worker(on_error(Step(wait, timeout=NEVER_MIND), calls), source_context=source).start()
     assert entered.wait(30)
     source.cancel(TimedOut("something further out", 1.0))
     report = run.finish()
