@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workermanager.errands import Errand
     from workermanager.handoff import Bell, Handoff
     from workermanager.plan import Plan
+    from workermanager.telemetry import Phases
 
 __all__ = ["Staff"]
 
@@ -36,7 +37,8 @@ class Staff:
     """The threads of one run, which do what their ``assignment`` says once they are let.
 
     ``enter`` is called on each thread with its desk. ``crash`` is what went wrong with one of
-    them, a bug of ours; ``on_crash`` is called then.
+    them, a bug of ours; ``on_crash`` is called then. ``stopper`` is what a step raised to leave the
+    run (SystemExit, KeyboardInterrupt).
     """
 
     assignment: Assignment
@@ -57,7 +59,8 @@ class Staff:
         self._scope = scope
         self._enter = enter
         self._on_crash = on_crash
-        self._runners: list[Runner] = []
+        self._spare: list[Phases] = []
+        self.stopper: BaseException | None = None
         self._crew_crash: BaseException | None = None
         self._has_warned = False
         self.alarms = Alarms(scope.clock.now)
@@ -68,11 +71,6 @@ class Staff:
     def crash(self) -> BaseException | None:
         """What went wrong with a thread."""
         return self.pool.crash or self._crew_crash
-
-    @property
-    def stopper(self) -> BaseException | None:
-        """What a step raised to leave the run (SystemExit, KeyboardInterrupt)."""
-        return next((one.stopper for one in self._runners if one.stopper is not None), None)
 
     @property
     def stuck(self) -> int:
@@ -104,7 +102,7 @@ class Staff:
         try:
             runner.serve(self._handoff, slot)
         finally:
-            runner.close()
+            self._get_up(runner)
 
     def _sit_down(self, slot: int) -> Runner:
         def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:
@@ -112,9 +110,12 @@ class Staff:
             self.pool.replace(desk.thread, lambda: self._take_over(slot, errand, error))
 
         runner = Runner(self.assignment, self._books.slots[slot], give_up)
-        self._runners.append(runner)
         self._enter(runner)
         return runner
+
+    def _get_up(self, runner: Runner) -> None:
+        runner.close()
+        self.stopper = self.stopper or runner.stopper
 
     def _take_over(self, slot: int, woven: Woven, error: Cancelled) -> None:
         """On a new thread: go on where the one of this slot is stuck, then in its place."""
@@ -124,7 +125,7 @@ class Staff:
             self._wait_for_room(self._scope, lambda: self._handoff.is_over)
             runner.serve(self._handoff, slot, self._handoff.hands[slot])
         finally:
-            runner.close()
+            self._get_up(runner)
 
     def _wait_for_room(self, scope: Context, is_over: Callable[[], bool]) -> None:
         while self.stuck > self._plan.threads and not is_over():
@@ -136,13 +137,19 @@ class Staff:
             scope.wait(_LOOK_AGAIN_S)
 
     def _open_desk(self) -> Desk:
+        try:
+            phases = self._spare.pop()
+        except IndexError:
+            phases = self._books.add_slot()
+
         def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:
             def resume(other: Desk) -> None:
                 other.resume(errand, error)
 
+            self._spare.append(phases)  # it is the place of the one that is stuck
             self.crew.replace(desk.thread, resume)
 
-        desk = Desk(self.assignment, self._books.add_slot(), give_up)
+        desk = Desk(self.assignment, phases, give_up)
         self._enter(desk)
         return desk
 
