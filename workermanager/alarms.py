@@ -46,11 +46,13 @@ class Alarms:
 
     To set a deadline costs two assignments and a comparison, no lock and no queue: the thread is
     woken only for one that is earlier than all others, and looks at all of them when it wakes. It
-    is started with the first.
+    is started with the first. What telling one raises (no thread can be started, say) ends it and
+    goes to ``on_crash``.
     """
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], on_crash: Callable[[BaseException], None]) -> None:
         self._now = now
+        self._on_crash = on_crash
         self._watched: tuple[Watched, ...] = ()
         self._next = NEVER
         self._bell = Bell()
@@ -95,10 +97,13 @@ class Alarms:
             thread.join()
 
     def _main(self) -> None:
-        while not self._is_over:
-            now = self._now()
-            wake = self._look(now)
-            self._bell.wait((wake - now) / 1e9)
+        try:
+            while not self._is_over:
+                now = self._now()
+                wake = self._look(now)
+                self._bell.wait((wake - now) / 1e9)
+        except BaseException as crash:  # noqa: BLE001 - it surfaces in the owner
+            self._on_crash(crash)
 
     def _look(self, now: int) -> int:
         """Tell those whose time it is; give when to look again."""

@@ -61,16 +61,16 @@ class Staff:
         self._on_crash = on_crash
         self._spare: list[Phases] = []
         self.stopper: BaseException | None = None
-        self._crew_crash: BaseException | None = None
+        self._own_crash: BaseException | None = None
         self._has_warned = False
-        self.alarms = Alarms(scope.clock.now)
+        self.alarms = Alarms(scope.clock.now, self._note_crash)
         self.pool = Pool(plan.name, plan.threads, self._work, on_crash, bell)
         self.crew = Crew(plan.name, _MOST_IN_CREW, self._open_desk, self._note_crash)
 
     @property
     def crash(self) -> BaseException | None:
         """What went wrong with a thread."""
-        return self.pool.crash or self._crew_crash
+        return self.pool.crash or self._own_crash
 
     @property
     def stuck(self) -> int:
@@ -154,5 +154,5 @@ class Staff:
         return desk
 
     def _note_crash(self, crash: BaseException) -> None:
-        self._crew_crash = self._crew_crash or crash
+        self._own_crash = self._own_crash or crash
         self._on_crash()
