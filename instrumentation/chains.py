@@ -111,9 +111,7 @@ class Instrumentation:
 
     def parts(self) -> Iterator[Step | Composition]:
         """The whole chain, one part after the other."""
-        yield from _line(self.func_dispatcher, is_inner=self.nested_callback is not None)
-        if self.nested_callback is not None:
-            yield from _line(self.nested_callback)
+        yield from _whole(self, depth=0)
 
     def nodes(self, wrap: Wrap | None = None) -> tuple[Node, ...]:
         """The whole chain with names made unique and paths set, ``wrap`` around every step.
@@ -227,11 +225,19 @@ def _unchained(chain: Chained, *, is_inner: bool, depth: int) -> Iterator[Step |
         yield from _together(chain.parts, is_inner=is_inner, depth=depth)
 
 
+def _whole(whole: Instrumentation, depth: int) -> Iterator[Step | Composition]:
+    """The parts of an Instrumentation: those of its dispatcher, then those of its callbacks."""
+    dispatcher, callback = whole.func_dispatcher, whole.nested_callback
+    yield from _line(dispatcher, is_inner=callback is not None, depth=depth)
+    if callback is not None:
+        yield from _line(callback, depth=depth)
+
+
 def _with_arguments(
     nested: Instrumentation, *, is_inner: bool, depth: int
 ) -> Iterator[Step | Composition]:
     """The parts of an Instrumentation inside a chain; its first one also brings its arguments."""
-    parts = list(_together(tuple(nested.parts()), is_inner=is_inner, depth=depth))
+    parts = list(_together(tuple(_whole(nested, depth + 1)), is_inner=is_inner, depth=depth))
     arguments = dict(nested.task_arguments)
     if not arguments or not parts:
         yield from parts

@@ -132,9 +132,11 @@ def chain(*parts: Chain, name: str = "", timeout: float | None = None) -> Chaine
 
     Raises:
         InvalidStep: there is no part.
-        InvalidConfig: ``timeout`` is no number of seconds.
+        InvalidConfig: ``timeout`` is no number of seconds, or ``name`` no text on one line.
     """
     _check_parts("chain", parts)
+    if name != "":
+        _check_name("chain", name)
     return Chained(name=name, parts=parts, timeout=check_timeout(timeout, "chain"))
 
 

@@ -27,16 +27,32 @@ class Watched(Protocol):
         ...
 
 
+class _Once:
+    """Something that is to be told of one deadline."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.deadline_ns = NEVER
+        self._ring = ring
+
+    def expire(self, _now: int) -> bool:
+        """Tell it."""
+        self.deadline_ns = NEVER
+        self._ring()
+        return True
+
+
 class Alarms:
     """Tells each of ``watched`` when its deadline has passed, a few milliseconds later.
 
     To set a deadline costs two assignments and a comparison, no lock and no queue: the thread is
     woken only for one that is earlier than all others, and looks at all of them when it wakes. It
-    is started with the first.
+    is started with the first. What telling one raises (no thread can be started, say) ends it and
+    goes to ``on_crash``.
     """
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], on_crash: Callable[[BaseException], None]) -> None:
         self._now = now
+        self._on_crash = on_crash
         self._watched: tuple[Watched, ...] = ()
         self._next = NEVER
         self._bell = Bell()
@@ -65,6 +81,12 @@ class Alarms:
                     self._thread.start()
             self._bell.ring()
 
+    def call_at(self, deadline_ns: int, ring: Callable[[], None]) -> None:
+        """Have ``ring`` called once, when the deadline has passed."""
+        one = _Once(ring)
+        self.add(one)
+        self.set(one, deadline_ns)
+
     def close(self) -> None:
         """Look no more."""
         with self._lock:
@@ -75,10 +97,13 @@ class Alarms:
             thread.join()
 
     def _main(self) -> None:
-        while not self._is_over:
-            now = self._now()
-            wake = self._look(now)
-            self._bell.wait((wake - now) / 1e9)
+        try:
+            while not self._is_over:
+                now = self._now()
+                wake = self._look(now)
+                self._bell.wait((wake - now) / 1e9)
+        except BaseException as crash:  # noqa: BLE001 - it surfaces in the owner
+            self._on_crash(crash)
 
     def _look(self, now: int) -> int:
         """Tell those whose time it is; give when to look again."""

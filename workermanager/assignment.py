@@ -44,7 +44,8 @@ class Assignment:
     from their starts and their ticks' starts. ``land`` hands an exec with rows to the writer,
     ``note`` tells it of one without, where a ledger wants to know. ``late_ns`` is the overrun
     limit, if any. ``wrap`` is put around the function of a step that joins the chain. ``wait_for``
-    runs an async function from a thread. ``on_failure`` hears of every failed exec; ``stop`` ends
+    runs an async function from a thread, ``wait_for_room`` waits while too many threads are stuck,
+    at most as long as a context lives. ``on_failure`` hears of every failed exec; ``stop`` ends
     the run, as a first signal does.
     """
 
@@ -64,6 +65,7 @@ class Assignment:
     crew: Crew
     alarms: Alarms
     wait_for: Callable[[StepFunction, Exec, TaskParams], Any]
+    wait_for_room: Callable[[Context], None]
     wrap: Wrap | None
     land: Callable[[Landing], None] | None
     note: Callable[[int], None] | None

@@ -21,10 +21,10 @@ __all__ = ["Crew"]
 class Crew:
     """At most ``most`` threads, each started when there is work that no idle one takes.
 
-    Each works at a desk of its own, from ``open_desk``. A task is called with the desk of the
-    thread that does it. What a task raises is a bug of ours: it goes to ``on_crash``. ``stuck``
-    counts the threads that were given up and have not come back yet; while there are more than
-    ``most``, no task is begun.
+    They see the context variables of whoever made the crew. Each works at a desk of its own, from
+    ``open_desk``. A task is called with the desk of the thread that does it. What a task raises is
+    a bug of ours: it goes to ``on_crash``. ``stuck`` counts the threads that were given up and have
+    not come back yet; while there are more than ``most``, no task is begun.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Crew:
         self._on_crash = on_crash
         self._tasks: deque[Callable[[Desk], None]] = deque()
         self._changed = threading.Condition()
+        self._context = copy_context()
         self._idle = 0
         self._is_closed = False
         self._threads: list[threading.Thread] = []
@@ -70,7 +71,7 @@ class Crew:
     def _start(self, first: Callable[[Desk], None] | None) -> None:
         self._started += 1
         thread = threading.Thread(
-            target=copy_context().run,
+            target=self._context.copy().run,
             args=(self._main, first),
             name=f"{self._name}-crew-{self._started}",
             daemon=True,

@@ -97,11 +97,10 @@ class Desk:
 
     def help(self, join: Join[Strand]) -> None:
         """Run members of a join until there is none to take."""
-        member = join.take()
-        if member is not None:
-            member.join = join
-            self.record_into(self._phases.of(member.ctx.n))
-            self.drive(Errand(member))
+        stack: list[Strand] = []
+        if self._push(join, stack):
+            self.record_into(self._phases.of(stack[0].ctx.n))
+            self.drive(Errand(stack[0]))
 
     def run_for(self, errand: Errand, call: Call, strand: Strand) -> None:
         """Run a single step, for whoever waits for it elsewhere."""
@@ -179,8 +178,8 @@ class Desk:
             wanted.limit.enter(wanted.scope)
         return None
 
-    @staticmethod
-    def _push(join: Join[Strand], stack: list[Strand]) -> bool:
+    def _push(self, join: Join[Strand], stack: list[Strand]) -> bool:
+        self.assignment.wait_for_room(join.scope)
         member = join.take()
         if member is None:
             return False
@@ -262,10 +261,12 @@ class Desk:
         scope = call.ctx.scope
         assert isinstance(scope, Context)  # noqa: S101 - it was watched for its deadline
         cause = scope.cause
-        if isinstance(cause, TimedOut):
-            cause.still_running = True
-        scope.cancel(cause or "it took too long")
-        self._give_up(self, errand, Cancelled(cause or "it took too long"))
+        assert cause is not None  # noqa: S101 - its deadline has passed
+        reason = cause.cause if isinstance(cause, Cancelled) else cause
+        if isinstance(reason, TimedOut):  # others may have it too, who are not stuck
+            reason = TimedOut(str(reason), reason.seconds, still_running=True)
+        scope.cancel(reason)
+        self._give_up(self, errand, Cancelled(reason))
         return True
 
 

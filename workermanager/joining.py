@@ -35,7 +35,7 @@ class Join(Generic[M]):
     ) -> None:
         self.most = most
         self._members = members
-        self._scope = scope
+        self.scope = scope
         self._is_collecting = is_collecting
         self._lock = threading.Lock()
         self._running = 0
@@ -49,12 +49,8 @@ class Join(Generic[M]):
         with self._lock:
             if self._is_over or self._running >= self.most:
                 return None
-            if self._scope.cancelled:
-                self._is_over = True
-                if self._error is None:
-                    self._error = Cancelled(self._scope.cause or "it was cancelled")
-                return None
             try:
+                self.scope.check()
                 member = next(self._members)
             except StopIteration:
                 self._is_over = True
@@ -83,7 +79,7 @@ class Join(Generic[M]):
             isinstance(self._error, Cancelled) and not isinstance(error, Cancelled)
         ):
             self._error = error
-            self._scope.cancel(error)
+            self.scope.cancel(error)
         elif not isinstance(error, Cancelled) and error is not self._error:
             self._error.add_note(f"beside it failed: {error}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,15 +48,14 @@ class Pool:
         self._lock = threading.Lock()
         self._inside = size
         self._gate = threading.Event()
+        self._context = copy_context()
         self._threads = [
-            threading.Thread(
-                target=copy_context().run,
-                args=(self._main, lambda slot=slot: self._work(slot)),
-                name=f"{name}-{slot}",
-                daemon=True,
-            )
-            for slot in range(size)
+            self._thread(partial(self._serve, slot), f"{name}-{slot}") for slot in range(size)
         ]
+
+    def _thread(self, work: Callable[[], None], name: str) -> threading.Thread:
+        target = self._context.copy().run
+        return threading.Thread(target=target, args=(self._main, work), name=name, daemon=True)
 
     def start(self) -> None:
         """Start every thread; none works before `open`. If one cannot start, none will work.
@@ -80,12 +80,7 @@ class Pool:
         with self._lock:
             self.stuck += 1
             self._replaced += 1
-            thread = threading.Thread(
-                target=copy_context().run,
-                args=(self._main, work),
-                name=f"{self._name}-again-{self._replaced}",
-                daemon=True,
-            )
+            thread = self._thread(work, f"{self._name}-again-{self._replaced}")
             self._given_up.add(stuck)
             self._threads.append(thread)
         thread.start()
@@ -106,6 +101,9 @@ class Pool:
         with self._lock:
             return [thread for thread in self._threads if thread not in self._given_up]
 
+    def _serve(self, slot: int) -> None:
+        self._work(slot)
+
     def _main(self, work: Callable[[], None]) -> None:
         self._gate.wait()
         try:
@@ -113,6 +111,8 @@ class Pool:
         except Abandoned:
             with self._lock:
                 self.stuck -= 1
+                self._given_up.remove(threading.current_thread())
+                self._threads.remove(threading.current_thread())
             return  # whoever took the place is counted for it
         except BaseException as crash:  # noqa: BLE001 - it surfaces in the owner
             with self._lock:

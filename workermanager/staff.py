@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
-from workermanager.alarms import NEVER, Alarms
+from workermanager.alarms import Alarms
 from workermanager.crew import Crew
 from workermanager.errands import Desk
 from workermanager.garbage import fewer_collections
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workermanager.looping import LoneLoop
     from workermanager.nesting import Place
     from workermanager.plan import Plan
+    from workermanager.telemetry import Phases
 
 __all__ = ["Staff"]
 
@@ -37,27 +38,14 @@ _MOST_IN_CREW: Final = 256
 _LOOK_AGAIN_S: Final = 0.2
 
 
-class _Deadline:
-    """The deadline of a whole run, which ends it."""
-
-    def __init__(self, scope: Context) -> None:
-        self.deadline_ns = NEVER
-        self._scope = scope
-
-    def expire(self, _now: int) -> bool:
-        """Call the run off."""
-        self.deadline_ns = NEVER
-        self._scope.cancel(self._scope.cause or "its time is over")
-        return True
-
-
 class Staff:
     """The threads of one run, which do what their ``assignment`` says once they are let.
 
     Where a step of the chain is async, one of them runs an event loop, unless there is a ``loop``
     of the caller's; the others run plain steps. ``enter`` is called on each thread with its desk,
-    and in each async step. ``crash`` is what went wrong with one of
-    them, a bug of ours; ``on_crash`` is called then.
+    and in each async step. ``crash`` is what went wrong with one of them, a bug of ours;
+    ``on_crash`` is called then. ``stopper`` is what a step raised to leave the run (SystemExit,
+    KeyboardInterrupt).
     """
 
     assignment: Assignment
@@ -78,10 +66,11 @@ class Staff:
         self._scope = scope
         self._enter = enter
         self._on_crash = on_crash
-        self._runners: list[Runner] = []
-        self._crew_crash: BaseException | None = None
+        self._spare: list[Phases] = []
+        self.stopper: BaseException | None = None
+        self._own_crash: BaseException | None = None
         self._has_warned = False
-        self.alarms = Alarms(scope.clock.now)
+        self.alarms = Alarms(scope.clock.now, self._note_crash)
         self.loop: AbstractEventLoop | None = None
         self._lone_loop: LoneLoop | None = None
         self._lock = Lock()
@@ -94,12 +83,7 @@ class Staff:
     @property
     def crash(self) -> BaseException | None:
         """What went wrong with a thread."""
-        return self.pool.crash or self._crew_crash
-
-    @property
-    def stopper(self) -> BaseException | None:
-        """What a step raised to leave the run (SystemExit, KeyboardInterrupt)."""
-        return next((one.stopper for one in self._runners if one.stopper is not None), None)
+        return self.pool.crash or self._own_crash
 
     @property
     def stuck(self) -> int:
@@ -109,10 +93,11 @@ class Staff:
     def begin(self) -> None:
         """Let the threads work, and end the run at its deadline."""
         if self._scope.deadline_ns is not None:
-            deadline = _Deadline(self._scope)
-            self.alarms.add(deadline)
-            self.alarms.set(deadline, self._scope.deadline_ns)
+            self.alarms.call_at(self._scope.deadline_ns, self._call_off)
         self.pool.open()
+
+    def _call_off(self) -> None:
+        self._scope.cancel(self._scope.cause or "its time is over")
 
     def wait_for(self, fn: StepFunction, ctx: Exec, params: TaskParams) -> Any:
         """Run an async step from a thread that waits for it: the chain was to have none."""
@@ -123,6 +108,11 @@ class Staff:
                 phases = self._books.add_slot()
                 self._lone_loop = LoneLoop(self.assignment, phases, self.crew, self._enter)
         return self._lone_loop.wait_for(fn, ctx, params)
+
+    def wait_for_room(self, scope: Context) -> None:
+        """Begin no more members while more threads are stuck than the run is to have."""
+        if self.stuck > self._plan.threads:
+            self._wait_for_room(scope, lambda: scope.cancelled)
 
     def close(self, *, is_left_behind: bool) -> None:
         """Wait for every thread that is not stuck, or not even for those."""
@@ -142,7 +132,7 @@ class Staff:
         try:
             runner.serve(self._handoff, slot)
         finally:
-            runner.close()
+            self._get_up(runner)
 
     def _work_on_loop(self, slot: int) -> None:
         import asyncio  # noqa: PLC0415 - 50 ms that other runs do not pay for
@@ -151,9 +141,10 @@ class Staff:
 
         async def serve() -> None:
             looper = Looper(self.assignment, self._books.slots[slot], self.crew, self._enter)
-            self._runners.extend(looper.runners)
             with fewer_collections():  # thousands of tasks in flight are looked through each time
                 await looper.serve(self._handoff, self._plan.in_flight)
+            for runner in looper.runners:
+                self._get_up(runner)
 
         if self.loop is None:
             asyncio.run(serve())
@@ -166,43 +157,51 @@ class Staff:
             self.pool.replace(desk.thread, lambda: self._take_over(slot, errand, error))
 
         runner = Runner(self.assignment, self._books.slots[slot], give_up)
-        self._runners.append(runner)
         self._enter(runner)
         return runner
+
+    def _get_up(self, runner: Runner) -> None:
+        runner.close()
+        self.stopper = self.stopper or runner.stopper
 
     def _take_over(self, slot: int, woven: Woven, error: Cancelled) -> None:
         """On a new thread: go on where the one of this slot is stuck, then in its place."""
         runner = self._sit_down(slot)
         try:
             runner.take_over(woven, error)
-            self._wait_for_room()
+            self._wait_for_room(self._scope, lambda: self._handoff.is_over)
             runner.serve(self._handoff, slot, self._handoff.hands[slot])
         finally:
-            runner.close()
+            self._get_up(runner)
 
-    def _wait_for_room(self) -> None:
-        """Begin nothing more while as many threads are stuck as the run is to have."""
-        while self.pool.stuck > self._plan.threads and not self._handoff.is_over:
+    def _wait_for_room(self, scope: Context, is_over: Callable[[], bool]) -> None:
+        while self.stuck > self._plan.threads and not is_over():
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning(
                     "no more is begun until a step ends that timed out and runs yet: there are {}",
-                    self.pool.stuck,
+                    self.stuck,
                 )
-            self._scope.wait(_LOOK_AGAIN_S)
+            scope.wait(_LOOK_AGAIN_S)
 
     def _open_desk(self) -> Desk:
+        try:
+            phases = self._spare.pop()
+        except IndexError:
+            phases = self._books.add_slot()
+
         def give_up(desk: Desk, errand: Errand, error: Cancelled) -> None:
             def resume(other: Desk) -> None:  # which thread is stuck must be known before it ends
                 if not errand.fail(error):
                     other.resume(errand, error)
 
+            self._spare.append(phases)  # it is the place of the one that is stuck
             self.crew.replace(desk.thread, resume)
 
-        desk = Desk(self.assignment, self._books.add_slot(), give_up)
+        desk = Desk(self.assignment, phases, give_up)
         self._enter(desk)
         return desk
 
     def _note_crash(self, crash: BaseException) -> None:
-        self._crew_crash = self._crew_crash or crash
+        self._own_crash = self._own_crash or crash
         self._on_crash()

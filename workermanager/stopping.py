@@ -67,7 +67,7 @@ class Stopping:
         if now and not self._context.cancelled:
             self._since = self._now()
             self._context.cancelled = True
-            self._scope.cancel("the run was stopped")
+            self._scope.cancel(self._scope.cause or "the run was stopped")
         self._bell.ring()
 
     def heed(self, source: Context | None) -> None:

@@ -22,7 +22,7 @@ from instrumentation.composing import (
     Group,
     Recovered,
 )
-from instrumentation.errors import Cancelled, StepError, TimedOut
+from instrumentation.errors import Cancelled, InvalidStep, StepError, TimedOut
 from instrumentation.seeds import seeded_random
 from workermanager.cancelling import Context
 from workermanager.fencing import Fence
@@ -221,9 +221,7 @@ def _go_along(nodes: Sequence[Way], strand: Strand) -> Walk:
     while pending:
         node = pending.pop()
         if not isinstance(node, Link | Knot):
-            ctx.grown += 1
-            number = strand.places + ctx.grown
-            node = place((node,), strand.declared, set(), number, strand.wrap)[0]
+            node = _place_grown(node, strand)
         if strand.scope.cancelled:
             ctx.check()
         if isinstance(node, Knot):
@@ -235,6 +233,16 @@ def _go_along(nodes: Sequence[Way], strand: Strand) -> Walk:
                 pending.extend(reversed(follow(returned, strand.params, node.name)))
             except Exception as error:
                 raise _failure(node, strand, error) from error
+
+
+def _place_grown(part: Step | Composition, strand: Strand) -> Node:
+    """A part that joined the chain as it ran, at its place."""
+    strand.ctx.grown += 1
+    number = strand.places + strand.ctx.grown
+    try:
+        return place((part,), strand.declared, set(), number, strand.wrap)[0]
+    except InvalidStep as error:
+        raise StepError(f"{strand.root}/{number}/{part.name}", 1, error, part.name) from error
 
 
 # Steps
@@ -291,29 +299,23 @@ def _attempt(link: Link, strand: Strand) -> _Attempt:
     begun = strand.desk.now()
     yield Enter(limit, strand.scope)
     strand.desk.figures(f"{link.name}.limit").service.record(strand.desk.now() - begun)
-    is_running_yet = False
+    fence = Fence()
     try:
-        return (yield from _in_time(link, strand))
-    except TimedOut as error:
-        is_running_yet = error.still_running
-        raise
-    except Cancelled as cancelled:
-        is_running_yet = getattr(cancelled.cause, "still_running", False)
-        raise
+        return (yield from _in_time(link, strand, fence))
     finally:
-        if not is_running_yet:  # or whoever comes back late leaves
+        if not fence.is_closed:  # or its thread was given up, and leaves when it comes back
             limit.leave()
 
 
-def _in_time(link: Link, strand: Strand) -> _Attempt:
+def _in_time(link: Link, strand: Strand, fence: Fence | None = None) -> _Attempt:
     """Run a step once; where there is a deadline, apart, so that nothing of a late one is seen."""
     ctx, params = strand.ctx, strand.params
     scope = strand.scope
     if link.timeout is None and scope.deadline_ns is None:
         return (yield Call(link, ctx, params))
     own = Context(scope, timeout=link.timeout, name=f"step {ctx.path}")
-    apart, theirs = ctx.apart(own, Fence()), params.clone()
-    begun = strand.desk.now()
+    apart, theirs = ctx.apart(own, fence or Fence()), params.clone()
+    begun, returned, failure = strand.desk.now(), None, None
     try:
         returned = yield Call(link, apart, theirs)
     except Cancelled as cancelled:
@@ -323,33 +325,42 @@ def _in_time(link: Link, strand: Strand) -> _Attempt:
             figures.timed_out += 1
             raise _cause(cancelled) from None
         raise
-    except Exception as error:
-        _check_own(own, link, strand, error)
-        raise
+    except Exception as error:  # noqa: BLE001 - it is raised below, unless it is too late
+        failure = error
     finally:
         own.release()
-    _check_own(own, link, strand, None)
+    _refuse_late(own, link, strand, failure)
     ctx.adopt(apart)
     params.clear()
     params.update(theirs)
+    if failure is not None:
+        raise failure
     return None if returned is theirs else returned
 
 
-def _check_own(own: Context, link: Link, strand: Strand, error: Exception | None) -> None:
-    """A step that ended after its own deadline has timed out, whatever came of it."""
-    if own.is_owner and own.cancelled and isinstance(own.cause, TimedOut):
-        strand.desk.figures(link.name).timed_out += 1
-        raise own.cause from error
+def _refuse_late(own: Context, link: Link, strand: Strand, error: Exception | None) -> None:
+    """Overlook what came of a step that ended after a deadline: its own, or one further out."""
+    if own.remaining == 0:
+        if own.is_owner and isinstance(own.cause, TimedOut):
+            strand.desk.figures(link.name).timed_out += 1
+            raise own.cause from error
+        own.check()
 
 
 def _has_timed_out(own: Context | None, cancelled: Cancelled) -> bool:
     return (
-        own is not None and own.is_owner and isinstance(cancelled.cause, TimedOut) and own.cancelled
+        own is not None
+        and own.is_owner
+        and own.remaining == 0
+        and isinstance(cancelled.cause, TimedOut)
     )
 
 
 def _too_long(path: str, cancelled: Cancelled, name: str = "") -> StepError:
-    return StepError(path, 1, _cause(cancelled), name)
+    error = StepError(path, 1, _cause(cancelled), name)
+    for note in getattr(cancelled, "__notes__", ()):  # of what failed while it was cleaned up
+        error.add_note(note)
+    return error
 
 
 def _cause(cancelled: Cancelled) -> TimedOut:
@@ -538,9 +549,12 @@ def _undo(strand: Strand, mark: int, error: BaseException) -> Walk:
 
 def _clean_up(
     node: Node, strand: Strand, error: BaseException | None
-) -> Generator[Any, Any, StepError | None]:
-    """Run what no deadline and no stop reaches; give its failure, which comes after ``error``."""
-    ctx, outer = strand.ctx, strand.scope
+) -> Generator[Any, Any, BaseException | None]:
+    """Run what no deadline and no stop reaches; give its failure, which comes after ``error``.
+
+    After an error nothing of it is undone any more: it is how that was cleaned up.
+    """
+    ctx, outer, mark = strand.ctx, strand.scope, len(strand.undos)
     ctx.scope = Context(name="clean-up", clock=outer.clock)
     try:
         with _facing(ctx, error):
@@ -548,13 +562,16 @@ def _clean_up(
                 yield from _tie(node, strand)
             else:
                 yield from walk((node,), strand)
-    except StepError as failure:
+    except (StepError, Cancelled) as failure:  # nobody calls it off, but it may leave by itself
         if error is not None:
             error.add_note(f"cleaning up failed as well: {failure}")
-            strand.desk.note(ctx, failure)
+            if isinstance(failure, StepError):
+                strand.desk.note(ctx, failure)
         return failure
     finally:
         ctx.scope = outer
+        if error is not None:
+            del strand.undos[mark:]
     return None
 
 

@@ -99,9 +99,10 @@ class Performance:
             root=plan.name,
             now=self._clock.now,
             began=self._began,
-            crew=cast("Any", None),  # the stage does without these three
+            crew=cast("Any", None),  # the stage does without these four
             alarms=cast("Any", None),
             wait_for=cast("Any", None),
+            wait_for_room=cast("Any", None),
             wrap=plan.wrap,
             land=self._landings.land,
             note=None,

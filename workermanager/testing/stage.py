@@ -264,6 +264,8 @@ class Stage:
         """
         scope = call.ctx.scope
         assert isinstance(scope, Context)  # noqa: S101 - for the type checker
+        if call.ctx.fence is not None:
+            call.ctx.fence.close()
         cause = scope.cause
         if isinstance(cause, TimedOut):
             cause.still_running = True
