@@ -80,10 +80,10 @@ class Pool:
         with self._lock:
             self.stuck += 1
             self._replaced += 1
-            thread = self._thread(work, f"{self._name}-again-{self._replaced}")
             self._given_up.add(stuck)
+            thread = self._thread(work, f"{self._name}-again-{self._replaced}")
+            thread.start()
             self._threads.append(thread)
-        thread.start()
 
     @property
     def is_empty(self) -> bool:
