@@ -76,8 +76,8 @@ class Crew:
             name=f"{self._name}-crew-{self._started}",
             daemon=True,
         )
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def close(self, seconds: float | None = None) -> bool:
         """Let the threads end once there are no tasks; False if some had not after so long."""

@@ -80,10 +80,10 @@ class Pool:
         with self._lock:
             self.stuck += 1
             self._replaced += 1
+            self._given_up ^= {stuck}  # unless it is back already
             thread = self._thread(work, f"{self._name}-again-{self._replaced}")
-            self._given_up.add(stuck)
+            thread.start()
             self._threads.append(thread)
-        thread.start()
 
     @property
     def is_empty(self) -> bool:
@@ -111,7 +111,7 @@ class Pool:
         except Abandoned:
             with self._lock:
                 self.stuck -= 1
-                self._given_up.remove(threading.current_thread())
+                self._given_up ^= {threading.current_thread()}  # maybe before `replace` says so
                 self._threads.remove(threading.current_thread())
             return  # whoever took the place is counted for it
         except BaseException as crash:  # noqa: BLE001 - it surfaces in the owner

@@ -65,7 +65,7 @@ def told():
     heard = threading.Event()
 
     def hear(message):
-        if "no more are begun" in message:
+        if "is begun until" in message:
             heard.set()
 
     logger.enable("workermanager")
@@ -235,6 +235,19 @@ def test_a_stop_now_ends_a_run_that_waits_for_a_stuck_thread(deaf, told):
     assert report.counts["failed"] == 2
     assert report.counts["interrupted"] == 3
     assert adds_up(report)
+
+
+def test_a_run_ends_and_says_so_if_no_thread_can_take_the_place_of_a_stuck_one(deaf, monkeypatch):
+    start = threading.Thread.start
+
+    def start_no_more(thread):
+        if deaf.threads:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_no_more)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        worker(Step(deaf, timeout=SOON)).run()
 
 
 # Whose deadline it was

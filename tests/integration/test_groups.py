@@ -294,12 +294,12 @@ def test_a_run_keeps_nothing_of_threads_that_were_stuck_and_have_left(is_member)
     step = Step(be_deaf, timeout=0.001)
     fan = each(step, over=lambda _params: range(3), errors="collect", into="came", most=3)
     whole = Instrumentation(func_dispatcher=fan if is_member else step, func_name="root")
-    worker = Worker(whole, execs_per_tick=20, ticks=1, tick_duration=0, threads=1, seed=1)
+    worker = Worker(whole, execs_per_tick=8, ticks=1, tick_duration=0, threads=1, seed=1)
     running = worker.start()
-    assert running.finish().counts["due"] == 20
+    assert running.finish().counts["due"] == 8
     for thread in stuck:
         thread.join(30)
-    assert len(stuck) == (60 if is_member else 20)
+    assert len(stuck) == (24 if is_member else 8)
     staff = running._staff
     assert len(staff.pool._threads) == 1
     assert not staff.pool._given_up

@@ -267,8 +267,8 @@ class Stage:
         if call.ctx.fence is not None:
             call.ctx.fence.close()
         cause = scope.cause
-        if isinstance(cause, TimedOut):
-            cause.still_running = True
+        if isinstance(cause, TimedOut):  # others may have it too, who are not stuck
+            cause = TimedOut(str(cause), cause.seconds, still_running=True)
         scope.cancel(cause or "it took too long")
         self._stuck_until.append(ended)
         if call.link.limit is not None:
