@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -21,6 +20,7 @@ from instrumentation.composing import (
     Recovered,
 )
 from instrumentation.errors import InvalidConfig, InvalidStep
+from instrumentation.signatures import look_at
 from instrumentation.steps import Step
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from instrumentation.steps import Limiter, Retry, StepFunction
 
 __all__ = [
+    "DEEPEST",
     "Instrumentation",
     "Knot",
     "Link",
@@ -44,7 +45,7 @@ __all__ = [
     "place",
 ]
 
-_DEEPEST: Final = 100
+DEEPEST: Final = 100
 _PLAIN: Final = (None, None, None, False)
 
 
@@ -191,8 +192,8 @@ def _is_params_and_next(pair: tuple[object, ...]) -> bool:
 
 def _line(chain: object, *, is_inner: bool = False, depth: int = 0) -> Iterator[Step | Composition]:
     """The parts of a chain; one inside another stays together where it has a life of its own."""
-    if depth > _DEEPEST:
-        raise InvalidStep(f"a chain is nested more than {_DEEPEST} levels deep")
+    if depth > DEEPEST:
+        raise InvalidStep(f"a chain is nested more than {DEEPEST} levels deep")
     if isinstance(chain, Step):
         yield chain
     elif isinstance(chain, Chained):
@@ -249,7 +250,7 @@ def _with_arguments(
 
 
 def _bringing(arguments: dict[str, Any], first: Step) -> Step:
-    _check_callable(first)
+    is_async = _check_callable(first)
 
     def bring_arguments(ctx: Exec, params: TaskParams, /) -> object:
         params.update(arguments)
@@ -259,7 +260,7 @@ def _bringing(arguments: dict[str, Any], first: Step) -> Step:
         params.update(arguments)
         return await first.fn(ctx, params)
 
-    return replace(first, fn=bring_arguments_async if _is_async(first.fn) else bring_arguments)
+    return replace(first, fn=bring_arguments_async if is_async else bring_arguments)
 
 
 def _first_name(part: Step | Composition | None) -> str:
@@ -316,8 +317,8 @@ def _place(
         if is_ending and not isinstance(part, Finally):
             raise InvalidStep(f"{base}: {part.name!r} comes after finally_, which ends its chain")
         is_ending = isinstance(part, Finally)
-    if depth > _DEEPEST:
-        raise InvalidStep(f"{base}: nested more than {_DEEPEST} levels deep")
+    if depth > DEEPEST:
+        raise InvalidStep(f"{base}: nested more than {DEEPEST} levels deep")
     return tuple(
         _place_one(part, f"{base}/{number}", names, depth)
         for number, part in enumerate(parts, first)
@@ -328,10 +329,8 @@ def _place_one(part: Step | Composition, base: str, names: set[str], depth: int)
     path = f"{base}/{part.name}"
     name = _unused(part.name, names)
     if isinstance(part, Step):
-        _check_callable(part)
-        return Link(
-            part.fn, name, path, part.retry, part.timeout, part.limit, is_async=_is_async(part.fn)
-        )
+        is_async = _check_callable(part)
+        return Link(part.fn, name, path, part.retry, part.timeout, part.limit, is_async=is_async)
     return Knot(part, name, path, _members(part, path, names, depth + 1))
 
 
@@ -390,26 +389,13 @@ def _unused(wanted: str, names: set[str]) -> str:
     return name
 
 
-def _is_async(fn: object) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-        getattr(fn, "__call__", None)  # noqa: B004 - what calling it would be is the question
-    )
+def _check_callable(step: Step) -> bool:
+    """True if the step is async.
 
-
-def _check_callable(step: Step) -> None:
-    fn = step.fn
-    if not callable(fn):
-        raise InvalidStep(f"step {step.name!r} is no function: it is {type(fn).__name__}")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise InvalidStep(
-            f"step {step.name!r} is a generator; a step is a plain function (ctx, params), "
-            "or an async one"
-        )
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):
-        return  # some builtins have no signature: calling them will tell
-    try:
-        signature.bind(None, None)
-    except TypeError:
-        raise InvalidStep(f"step {step.name!r} takes {signature}; wanted (ctx, params)") from None
+    Raises:
+        InvalidStep: it cannot be called as ``(ctx, params)``.
+    """
+    looks = look_at(step.fn)
+    if looks.fault:
+        raise InvalidStep(f"step {step.name!r} {looks.fault}")
+    return looks.is_async

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from workermanager.cancelling import Context
     from workermanager.clock import Arrivals
     from workermanager.crew import Crew
+    from workermanager.strands import Trace
     from workermanager.telemetry import Recorder
-    from workermanager.walking import Trace
 
 __all__ = ["Assignment", "Landing", "Tracer"]
 

@@ -14,7 +14,7 @@ from workermanager.alarms import NEVER
 from workermanager.cancelling import Context
 from workermanager.joining import Join
 from workermanager.pool import Abandoned
-from workermanager.walking import Call, Enter, Pause
+from workermanager.strands import Call, Enter, Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from instrumentation.params import TaskParams
     from instrumentation.steps import StepFunction
     from workermanager.assignment import Assignment
+    from workermanager.strands import Strand, Trace
     from workermanager.telemetry import Phases, Recorder, StepFigures
-    from workermanager.walking import Strand, Trace
 
 __all__ = ["Desk", "Errand", "followed"]
 

@@ -16,7 +16,7 @@ from workermanager.cancelling import Context
 from workermanager.errands import Errand
 from workermanager.joining import Join
 from workermanager.runner import Runner, Woven
-from workermanager.walking import Call, Enter, Pause
+from workermanager.strands import Call, Enter, Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from workermanager.crew import Crew
     from workermanager.errands import Desk
     from workermanager.handoff import Handoff
+    from workermanager.strands import Strand
     from workermanager.telemetry import Phases
-    from workermanager.walking import Strand
 
 __all__ = ["Awaited", "LoneLoop", "Looper", "Seat"]
 

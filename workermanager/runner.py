@@ -14,15 +14,16 @@ from instrumentation.params import TaskParams
 from workermanager.assignment import Assignment, Landing
 from workermanager.cancelling import Context
 from workermanager.errands import Desk, Errand, followed
-from workermanager.walking import Strand, walk_exec
+from workermanager.strands import Strand
+from workermanager.walking import walk_exec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from instrumentation.steps import StepFunction
     from workermanager.handoff import Handoff
+    from workermanager.strands import Trace, Way
     from workermanager.telemetry import Phases, Recorder, StepFigures
-    from workermanager.walking import Trace, Way
 
 __all__ = ["Begun", "Runner", "Woven"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-from instrumentation.chains import Knot, Link, follow, place
+from instrumentation.chains import DEEPEST, Knot, Link, follow, place
 from instrumentation.composing import (
     Branch,
     Chained,
@@ -22,160 +22,20 @@ from instrumentation.composing import (
     Group,
     Recovered,
 )
-from instrumentation.errors import Cancelled, InvalidStep, StepError, TimedOut
-from instrumentation.seeds import seeded_random
+from instrumentation.errors import Cancelled, InvalidStep, StepError
 from workermanager.cancelling import Context
-from workermanager.fencing import Fence
 from workermanager.joining import Join
+from workermanager.stepping import failed_step, own_timeout, take_step, too_long
+from workermanager.strands import Strand, Undo
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from instrumentation.chains import Node
     from instrumentation.execution import Exec
-    from instrumentation.params import TaskParams
-    from instrumentation.steps import Limiter, Retry, Step, StepFunction
+    from instrumentation.steps import Step
+    from workermanager.strands import Walk, Way
     from workermanager.telemetry import StepFigures
 
-__all__ = ["Call", "Desk", "Enter", "Pause", "Strand", "Trace", "Walk", "walk_exec"]
-
-
-class Call(NamedTuple):
-    """Call a step's function, time it, and send what it returns."""
-
-    link: Link
-    ctx: Exec
-    params: TaskParams
-
-
-class Pause(NamedTuple):
-    """Wait so many seconds, or raise Cancelled."""
-
-    seconds: float
-    scope: Context
-
-
-class Enter(NamedTuple):
-    """Wait until there is room in a limit, or raise Cancelled."""
-
-    limit: Limiter
-    scope: Context
-
-
-Walk: TypeAlias = Generator["Call | Pause | Enter | Join[Strand]", Any, None]
-Way: TypeAlias = "Node | Step | Composition"
-_Attempt: TypeAlias = Generator["Call | Pause | Enter | Join[Strand]", Any, object]
-
-
-class Trace(Protocol):
-    """Follows one exec."""
-
-    def step(self, path: str) -> AbstractContextManager[None]:
-        """Follow a step, while it runs."""
-        ...
-
-    def end(self, error: BaseException | None, ended_ns: int) -> None:
-        """The exec's chain has ended."""
-        ...
-
-
-class Desk(Protocol):
-    """Where a walk is at the moment: the thread that drives it, with its figures."""
-
-    def now(self) -> int:
-        """Monotonic nanoseconds."""
-        ...
-
-    def figures(self, name: str) -> StepFigures:
-        """The figures of a step or a composition."""
-        ...
-
-    def note(self, ctx: Exec, error: StepError) -> None:
-        """Count an error that does not fail its exec by itself."""
-        ...
-
-
-class Undo(NamedTuple):
-    """What undoes something that was completed, and where it stands."""
-
-    node: Node
-    params: TaskParams
-    root: str
-    declared: str
-
-
-class Strand:
-    """One way through a chain: the exec's own, or that of a member which runs beside others.
-
-    Its steps are below the path ``root``, where declared paths have ``declared``; they differ in
-    what is done for each item. ``places`` is how many of them were declared: what joins the chain
-    later is counted from there. ``desk`` is set by whatever drives it.
-    """
-
-    __slots__ = (
-        "ctx",
-        "declared",
-        "desk",
-        "join",
-        "number",
-        "params",
-        "places",
-        "root",
-        "trace",
-        "undos",
-        "walk",
-        "wrap",
-    )
-
-    desk: Desk
-    walk: Walk
-
-    def __init__(  # noqa: PLR0913, PLR0917 - one of two places that make it
-        self,
-        ctx: Exec,
-        params: TaskParams,
-        root: str,
-        declared: str,
-        places: int,
-        wrap: Callable[[StepFunction], StepFunction] | None = None,
-        trace: Trace | None = None,
-    ) -> None:
-        self.ctx = ctx
-        self.params = params
-        self.root = root
-        self.declared = declared
-        self.places = places
-        self.wrap = wrap
-        self.trace = trace
-        self.undos: list[Undo] = []
-        self.join: Join[Strand] | None = None
-        self.number = 0
-
-    @property
-    def scope(self) -> Context:
-        """Until when it may go on."""
-        scope = self.ctx.scope
-        assert isinstance(scope, Context)  # noqa: S101 - for the type checker
-        return scope
-
-    def path_of(self, declared: str) -> str:
-        """Where a declared part stands in this strand."""
-        return self.root + declared[len(self.declared) :]
-
-    def member(self, number: int, node: Node, knot: Knot, sign: str, scope: Context) -> Strand:
-        """A strand for a member of a composition, which begins with what this one has now."""
-        member = Strand(
-            self.ctx.member(number, scope),
-            self.params.clone(),
-            f"{self.path_of(knot.path)}/{number}",
-            f"{knot.path}/{sign}",
-            1,
-            self.wrap,
-            self.trace,
-        )
-        member.number = number
-        member.walk = walk((node,), member)
-        return member
+__all__ = ["walk", "walk_exec"]
 
 
 def walk_exec(nodes: Sequence[Way], strand: Strand, own: Context | None) -> Walk:
@@ -183,9 +43,10 @@ def walk_exec(nodes: Sequence[Way], strand: Strand, own: Context | None) -> Walk
     try:
         yield from walk(nodes, strand)
     except Cancelled as cancelled:
-        if _has_timed_out(own, cancelled):
-            raise _too_long(strand.root, cancelled) from _cause(cancelled)
-        raise
+        late = own_timeout(own, cancelled)
+        if late is None:
+            raise
+        raise too_long(strand.root, late, cancelled) from late
 
 
 def walk(nodes: Sequence[Way], strand: Strand) -> Walk:
@@ -206,13 +67,13 @@ def walk(nodes: Sequence[Way], strand: Strand) -> Walk:
         for final in finals:
             yield from _clean_up(final, strand, error)
         raise
-    failure = None
+    first = None
     for final in finals:
-        failed = yield from _clean_up(final, strand, failure)
-        failure = failure or failed
-    if failure is not None:
-        yield from _undo(strand, mark, failure)
-        raise failure
+        failed = yield from _clean_up(final, strand, first)
+        first = first or failed
+    if first is not None:
+        yield from _undo(strand, mark, first)
+        raise first
 
 
 def _go_along(nodes: Sequence[Way], strand: Strand) -> Walk:
@@ -227,12 +88,12 @@ def _go_along(nodes: Sequence[Way], strand: Strand) -> Walk:
         if isinstance(node, Knot):
             yield from _tie(node, strand)
             continue
-        returned = yield from _step(node, strand)
+        returned = yield from take_step(node, strand)
         if returned is not None and returned is not strand.params:
             try:
                 pending.extend(reversed(follow(returned, strand.params, node.name)))
             except Exception as error:
-                raise _failure(node, strand, error) from error
+                raise failed_step(node, strand, error) from error
 
 
 def _place_grown(part: Step | Composition, strand: Strand) -> Node:
@@ -245,139 +106,6 @@ def _place_grown(part: Step | Composition, strand: Strand) -> Node:
         raise StepError(f"{strand.root}/{number}/{part.name}", 1, error, part.name) from error
 
 
-# Steps
-
-
-def _step(link: Link, strand: Strand) -> _Attempt:
-    """Run a step until it succeeds, or its retry policy gives up."""
-    ctx, params, retry = strand.ctx, strand.params, link.retry
-    ctx.path = strand.path_of(link.path)
-    ctx.attempt = 1
-    if retry is None:
-        try:
-            return (yield from _attempt(link, strand))
-        except Exception as error:
-            raise _failure(link, strand, error) from error
-    before, bookmark, begun = params.clone(), ctx.bookmark(), strand.desk.now()
-    while True:
-        try:
-            returned = yield from _attempt(link, strand)
-        except Exception as error:
-            wait = _wait_after(error, retry, begun, strand)
-            if wait is None:
-                raise _failure(link, strand, error) from error
-            if isinstance(wait, Exception):  # the policy's own
-                raise _failure(link, strand, wait) from wait
-        else:
-            ctx.attempt = 1
-            return returned
-        strand.desk.figures(link.name).retried += 1
-        yield Pause(wait, strand.scope)
-        ctx.attempt += 1
-        params.clear()
-        params.update(before)
-        ctx.rewind(bookmark)
-
-
-def _wait_after(
-    error: Exception, retry: Retry, begun: int, strand: Strand
-) -> float | Exception | None:
-    """Seconds to wait after an attempt; None to give up, or what the policy itself failed with."""
-    ctx, elapsed = strand.ctx, (strand.desk.now() - begun) / 1e9
-    random = seeded_random(ctx.run.seed, ctx.n, ctx.path, "retry", ctx.attempt)
-    try:
-        return retry.wait(ctx.attempt, elapsed, error, random)
-    except Exception as failure:  # noqa: BLE001 - the user's predicate failed: the step has
-        return failure
-
-
-def _attempt(link: Link, strand: Strand) -> _Attempt:
-    """Run a step once, within its limit and its deadline."""
-    limit = link.limit
-    if limit is None:
-        return (yield from _in_time(link, strand))
-    begun = strand.desk.now()
-    yield Enter(limit, strand.scope)
-    strand.desk.figures(f"{link.name}.limit").service.record(strand.desk.now() - begun)
-    fence = Fence()
-    try:
-        return (yield from _in_time(link, strand, fence))
-    finally:
-        if not fence.is_closed:  # or its thread was given up, and leaves when it comes back
-            limit.leave()
-
-
-def _in_time(link: Link, strand: Strand, fence: Fence | None = None) -> _Attempt:
-    """Run a step once; where there is a deadline, apart, so that nothing of a late one is seen."""
-    ctx, params = strand.ctx, strand.params
-    scope = strand.scope
-    if link.timeout is None and scope.deadline_ns is None:
-        return (yield Call(link, ctx, params))
-    own = Context(scope, timeout=link.timeout, name=f"step {ctx.path}")
-    apart, theirs = ctx.apart(own, fence or Fence()), params.clone()
-    begun, returned, failure = strand.desk.now(), None, None
-    try:
-        returned = yield Call(link, apart, theirs)
-    except Cancelled as cancelled:
-        if _has_timed_out(own, cancelled):
-            figures = strand.desk.figures(link.name)
-            figures.service.record(strand.desk.now() - begun)  # a call that is left is not recorded
-            figures.timed_out += 1
-            raise _cause(cancelled) from None
-        raise
-    except Exception as error:  # noqa: BLE001 - it is raised below, unless it is too late
-        failure = error
-    finally:
-        own.release()
-    _refuse_late(own, link, strand, failure)
-    ctx.adopt(apart)
-    params.clear()
-    params.update(theirs)
-    if failure is not None:
-        raise failure
-    return None if returned is theirs else returned
-
-
-def _refuse_late(own: Context, link: Link, strand: Strand, error: Exception | None) -> None:
-    """Overlook what came of a step that ended after a deadline: its own, or one further out."""
-    if own.remaining == 0:
-        if own.is_owner and isinstance(own.cause, TimedOut):
-            strand.desk.figures(link.name).timed_out += 1
-            raise own.cause from error
-        own.check()
-
-
-def _has_timed_out(own: Context | None, cancelled: Cancelled) -> bool:
-    return (
-        own is not None
-        and own.is_owner
-        and own.remaining == 0
-        and isinstance(cancelled.cause, TimedOut)
-    )
-
-
-def _too_long(path: str, cancelled: Cancelled, name: str = "") -> StepError:
-    error = StepError(path, 1, _cause(cancelled), name)
-    for note in getattr(cancelled, "__notes__", ()):  # of what failed while it was cleaned up
-        error.add_note(note)
-    return error
-
-
-def _cause(cancelled: Cancelled) -> TimedOut:
-    cause = cancelled.cause
-    assert isinstance(cause, TimedOut)  # noqa: S101 - `_has_timed_out` said so
-    return cause
-
-
-def _failure(link: Link, strand: Strand, error: Exception) -> Exception:
-    ctx = strand.ctx
-    strand.desk.figures(link.name).failed += 1
-    attempt, ctx.attempt = ctx.attempt, 1
-    if isinstance(error, StepError) and error is ctx.error:
-        return error  # a handler raised again what it was to handle
-    return StepError(ctx.path, attempt, error, link.name)
-
-
 # Compositions
 
 
@@ -385,24 +113,29 @@ def _tie(knot: Knot, strand: Strand) -> Walk:
     """Run a composition within its own deadline, and time it."""
     ctx, begun = strand.ctx, strand.desk.now()
     outer, path = strand.scope, strand.path_of(knot.path)
+    if strand.depth > DEEPEST:
+        raise StepError(path, 1, InvalidStep(f"nested more than {DEEPEST} levels deep"), knot.name)
+    strand.depth += 1
     timeout = getattr(knot.part, "timeout", None)
     own = None if timeout is None else Context(outer, timeout=timeout, name=path)
     ctx.scope = own or outer
     try:
         yield from _TIES[type(knot.part)](knot, strand)
     except Cancelled as cancelled:
-        if not _has_timed_out(own, cancelled):
+        late = own_timeout(own, cancelled)
+        if late is None:
             raise
         figures = _record(knot, strand, begun)
         figures.failed += 1
         figures.timed_out += 1
-        raise _too_long(path, cancelled, knot.name) from _cause(cancelled)
+        raise too_long(path, late, cancelled, knot.name) from late
     except StepError:
         _record(knot, strand, begun).failed += 1
         raise
     else:
         _record(knot, strand, begun)
     finally:
+        strand.depth -= 1
         ctx.scope = outer
         if own is not None:
             own.release()
@@ -425,12 +158,20 @@ def _group(knot: Knot, strand: Strand) -> Walk:
     assert isinstance(part, Group)  # noqa: S101 - for the type checker
     with Context(strand.scope, name=strand.path_of(knot.path)) as scope:
         members = [
-            strand.member(number, node, knot, str(number), scope)
+            _begin_member(strand, number, node, knot, str(number), scope)
             for number, node in enumerate(knot.members, 1)
         ]
         most = min(part.most or len(members), len(members))
         join = Join(iter(members), most, scope, is_collecting=part.errors == "collect")
         yield from _join(join, strand, part.into, is_merging=True, without="")
+
+
+def _begin_member(  # noqa: PLR0913, PLR0917 - what a member is
+    strand: Strand, number: int, node: Node, knot: Knot, sign: str, scope: Context
+) -> Strand:
+    member = strand.member(number, knot, sign, scope)
+    member.walk = walk((node,), member)
+    return member
 
 
 def _each(knot: Knot, strand: Strand) -> Walk:
@@ -454,7 +195,7 @@ def _each(knot: Knot, strand: Strand) -> Walk:
                 except Exception as error:
                     raise StepError(path, 1, error, knot.name) from error
                 number += 1
-                member = strand.member(number, knot.members[0], knot, "*", scope)
+                member = _begin_member(strand, number, knot.members[0], knot, "*", scope)
                 member.params[part.item] = item
                 yield member
 
@@ -491,7 +232,7 @@ def _join(
 def _branch(knot: Knot, strand: Strand) -> Walk:
     predicate, then, *otherwise = knot.members
     assert isinstance(predicate, Link)  # noqa: S101 - for the type checker
-    is_true = yield from _step(predicate, strand)
+    is_true = yield from take_step(predicate, strand)
     yield from walk((then,) if is_true else otherwise, strand)
 
 

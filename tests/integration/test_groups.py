@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from instrumentation.composing import chain, compensate, each, finally_, group
+from instrumentation.composing import chain, compensate, each, finally_, group, on_error
 from instrumentation.errors import Cancelled, StepError
 from instrumentation.steps import Step
 from workermanager import Instrumentation, Worker
@@ -305,3 +305,13 @@ def test_a_run_keeps_nothing_of_threads_that_were_stuck_and_have_left(is_member)
     assert not staff.pool._given_up
     assert len(running._books.slots) < 10
     assert staff.stuck == 0
+
+
+def test_compositions_that_grow_into_each_other_fail_their_exec_past_a_hundred_levels():
+    def deeper(ctx, params):
+        return on_error(deeper, deeper, when=KeyError)
+
+    results = []
+    report = Worker(deeper, on_result=results.append).run()
+    assert report.counts["failed"] == 1
+    assert str(results[0].error.cause) == "nested more than 100 levels deep"

@@ -12,8 +12,9 @@ from instrumentation.execution import Exec
 from instrumentation.params import TaskParams
 from instrumentation.steps import Retry
 from workermanager.cancelling import Context
+from workermanager.strands import Pause, Strand
 from workermanager.telemetry import StepFigures
-from workermanager.walking import Pause, Strand, walk
+from workermanager.walking import walk
 
 ERROR = OSError("no route")
 

@@ -13,10 +13,10 @@ from instrumentation.errors import Cancelled, TimedOut
 from workermanager.cancelling import Context
 from workermanager.joining import Join
 from workermanager.runner import Runner
+from workermanager.strands import Call, Enter, Pause
 from workermanager.testing.agenda import Agenda
 from workermanager.testing.looping import VirtualLoop
 from workermanager.testing.waiting import Wait, entering, pausing, sleeping
-from workermanager.walking import Call, Enter, Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from workermanager.errands import Desk, Errand
     from workermanager.handoff import Handoff
     from workermanager.runner import Woven
+    from workermanager.strands import Strand
     from workermanager.telemetry import Phases
     from workermanager.testing.clock import StageClock
-    from workermanager.walking import Strand
 
 __all__ = ["Stage"]
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from workermanager.cancelling import Context
+    from workermanager.strands import Enter, Pause
     from workermanager.testing.agenda import Agenda
     from workermanager.testing.clock import StageClock
-    from workermanager.walking import Enter, Pause
 
 __all__ = ["Wait", "entering", "pausing", "sleeping"]
 
