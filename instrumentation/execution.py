@@ -301,7 +301,8 @@ class Exec:
     def adopt(self, part: Exec) -> None:
         """Take on what a part of the exec wrote."""
         if part.rows:
-            self.rows = [*(self.rows or ()), *part.rows]
+            self.rows = self.rows or []
+            self.rows.extend(part.rows)
         if part._tag == self._tag:
             self._uniques = part._uniques
 

@@ -48,13 +48,22 @@ class Crew:
         self.stuck = 0
 
     def submit(self, task: Callable[[Desk], None]) -> None:
-        """Have a task done as soon as a thread is free."""
+        """Have a task done as soon as a thread is free.
+
+        Raises:
+            RuntimeError: the system has no more threads to give, and there is none here.
+        """
         with self._changed:
             self._tasks.append(task)
             if self._idle >= len(self._tasks):
                 self._changed.notify()
             elif not self._is_closed:
-                self._start_if_allowed()
+                try:
+                    self._start_if_allowed()
+                except RuntimeError:
+                    if not self._threads:
+                        self._tasks.pop()
+                        raise
 
     def replace(self, stuck: threading.Thread, task: Callable[[Desk], None]) -> None:
         """Give up a thread that is stuck, and have another do the task and take its place."""

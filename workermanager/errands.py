@@ -7,6 +7,7 @@ with the walk from where it is, and the late one finds a closed fence and nobody
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from instrumentation.errors import Cancelled, TimedOut
@@ -169,8 +170,9 @@ class Desk:
             if not self._push(wanted, errand.stack):
                 wanted.raise_error()
             elif wanted.most > 1:
-                for _ in range(wanted.most - 1):
-                    self.assignment.crew.submit(lambda desk: desk.help(wanted))
+                with suppress(RuntimeError):  # no more threads: this one does it all
+                    for _ in range(wanted.most - 1):
+                        self.assignment.crew.submit(lambda desk: desk.help(wanted))
         elif type(wanted) is Pause:
             wanted.scope.sleep(wanted.seconds)
         else:

@@ -9,7 +9,7 @@ from instrumentation.errors import Cancelled, StepError
 from workermanager.handoff import Bell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from workermanager.cancelling import Context
 
@@ -27,16 +27,24 @@ class Join(Generic[M]):
     """Hands out members, at most ``most`` at a time, and hears how each one ended.
 
     Unless it is ``is_collecting``, the first that fails cancels ``scope``, which all run in, and
-    no more are begun. It is thread-safe; who waits for the end is one.
+    no more are begun. Of those that did not fail it keeps what is ``is_kept``, for `outcomes`. It
+    is thread-safe; who waits for the end is one.
     """
 
     def __init__(
-        self, members: Iterator[M], most: int, scope: Context, *, is_collecting: bool
+        self,
+        members: Iterator[M],
+        most: int,
+        scope: Context,
+        *,
+        is_collecting: bool,
+        is_kept: Callable[[M], bool],
     ) -> None:
         self.most = most
         self._members = members
         self.scope = scope
         self._is_collecting = is_collecting
+        self._is_kept = is_kept
         self._lock = threading.Lock()
         self._running = 0
         self._is_over = False
@@ -66,7 +74,8 @@ class Join(Generic[M]):
         """A member has ended."""
         with self._lock:
             self._running -= 1
-            self._ended.append((member, error))
+            if error is not None or self._is_kept(member):
+                self._ended.append((member, error))
             if error is not None and not (self._is_collecting and isinstance(error, StepError)):
                 self._is_over = True
                 self._fail(error)
@@ -108,9 +117,9 @@ class Join(Generic[M]):
             raise self._error
 
     def completed(self) -> list[M]:
-        """The members that did not fail, in their order."""
+        """The members that did not fail and are kept, in their order."""
         return [member for member, error in self.outcomes() if error is None]
 
     def outcomes(self) -> list[tuple[M, BaseException | None]]:
-        """Each member that ended, in their order, with what it failed with."""
+        """Each member that ended and is kept, in their order, with what it failed with."""
         return sorted(self._ended, key=lambda ended: ended[0].number)

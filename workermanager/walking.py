@@ -162,7 +162,8 @@ def _group(knot: Knot, strand: Strand) -> Walk:
             for number, node in enumerate(knot.members, 1)
         ]
         most = min(part.most or len(members), len(members))
-        join = Join(iter(members), most, scope, is_collecting=part.errors == "collect")
+        is_collecting = part.errors == "collect"
+        join = Join(iter(members), most, scope, is_collecting=is_collecting, is_kept=_always)
         yield from _join(join, strand, part.into, is_merging=True, without="")
 
 
@@ -199,8 +200,23 @@ def _each(knot: Knot, strand: Strand) -> Walk:
                 member.params[part.item] = item
                 yield member
 
-        join = Join(members(), part.most, scope, is_collecting=part.errors == "collect")
+        join = Join(
+            members(),
+            part.most,
+            scope,
+            is_collecting=part.errors == "collect",
+            is_kept=_always if part.into is not None else _has_left_something,
+        )
         yield from _join(join, strand, part.into, is_merging=False, without=part.item)
+
+
+def _always(_member: Strand) -> bool:
+    return True
+
+
+def _has_left_something(member: Strand) -> bool:
+    """Of a million items, those that wrote nothing must not be remembered."""
+    return bool(member.ctx.rows or member.undos)
 
 
 def _join(
@@ -219,12 +235,12 @@ def _join(
         if error is not None:
             results.append(error)
             continue
-        changes = member.params.changes_since(before, without)
         strand.ctx.adopt(member.ctx)
-        if is_merging:
-            strand.params.update(changes)
-        if into is not None:
+        if is_merging or into is not None:
+            changes = member.params.changes_since(before, without)
             results.append(changes)
+            if is_merging:
+                strand.params.update(changes)
     if into is not None:
         strand.params[into] = results
 
