@@ -99,7 +99,8 @@ class RunContext:
     ``env`` is the environment with ``.env`` below it, read anew at tick boundaries. ``epoch`` and
     ``planned_ns`` (the offset at which exec n is planned) make ``ctx.now``. ``sleep`` waits
     for seconds unless the run is stopped meanwhile. ``transact`` is None without a database.
-    ``pools`` are the run's tables of pooled values. ``cancelled`` turns true on "stop now".
+    ``pools`` are the run's tables of pooled values. ``cancelled`` turns true on "stop now", and
+    ``cause`` says why.
     """
 
     id: str
@@ -113,6 +114,7 @@ class RunContext:
     transact: Transact | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cancelled: bool = False
+    cause: BaseException | str = "the run was stopped"
     is_nested: bool = False
     epoch_ms: int = field(init=False)
     hashed_bits: int = field(init=False)

@@ -199,7 +199,7 @@ class Exec:
         if self.scope is not None:
             self.scope.check()
         elif self.run.cancelled:
-            raise Cancelled
+            raise Cancelled(self.run.cause)
 
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than the step may go on.

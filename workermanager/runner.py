@@ -176,7 +176,7 @@ class Runner(Desk):
         now, context = self.now, self._context
         for fn, path, record, link in hot:
             if context.cancelled:
-                raise Cancelled
+                ctx.check()
             ctx.path = path
             try:
                 returned = fn(ctx, params)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
+from instrumentation.errors import Cancelled
 from workermanager.cancelling import Context
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ class Stopping:
             self._handoff.close()
         if now and not self._context.cancelled:
             self._since = self._now()
+            cause = self._scope.cause or Cancelled()
+            self._context.cause = cause.cause if isinstance(cause, Cancelled) else cause
             self._context.cancelled = True
-            self._scope.cancel(self._scope.cause or "the run was stopped")
+            self._scope.cancel(cause)
         self._bell.ring()
 
     def heed(self, source: Context | None) -> None:

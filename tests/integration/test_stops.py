@@ -6,7 +6,7 @@ import threading
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from workermanager import Cancelled, InvalidConfig, Worker
+from workermanager import Cancelled, Context, InvalidConfig, Worker, finally_
 
 
 def endless(step, **settings):
@@ -253,3 +253,44 @@ def test_the_rows_of_an_exec_left_behind_are_not_written(tmp_path):
     connection = sqlite3.connect(tmp_path / "late.db")
     assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
     connection.close()
+
+
+@pytest.mark.parametrize("more", [(), (finally_(lambda _ctx, _params: None),)])
+def test_a_step_hears_why_it_is_called_off_in_plain_and_composed_chains(more):
+    heard, entered = [], threading.Event()
+
+    def listens(ctx, params):
+        entered.set()
+        try:
+            ctx.sleep(60)
+        except Cancelled as cancelled:
+            heard.append(str(cancelled.cause))
+            raise
+
+    context = Context()
+    run = Worker([listens, *more], source_context=context).start()
+    assert entered.wait(30)
+    context.cancel("closing time")
+    assert run.finish().counts["interrupted"] == 1
+    assert heard == ["closing time"]
+
+
+def test_a_step_that_checks_hears_why_too():
+    heard, entered, go_on = [], threading.Event(), threading.Event()
+
+    def checks(ctx, params):
+        entered.set()
+        assert go_on.wait(30)
+        try:
+            ctx.check()
+        except Cancelled as cancelled:
+            heard.append(str(cancelled.cause))
+            raise
+
+    context = Context()
+    run = Worker(checks, source_context=context).start()
+    assert entered.wait(30)
+    context.cancel(ValueError("of this"))
+    go_on.set()
+    run.finish()
+    assert heard == ["of this"]
