@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Protocol
 
 from instrumentation.errors import Cancelled, InvalidConfig, TimedOut
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from workermanager.durations import Duration
 
-__all__ = ["SYSTEM", "Clock", "Context", "Flag", "SystemClock", "refuse_on_loop"]
+__all__ = ["SYSTEM", "Clock", "Context", "Flag", "SystemClock", "is_awaited", "refuse_on_loop"]
 
 
 class Flag:
@@ -82,6 +83,7 @@ class SystemClock:
 
 SYSTEM: Final = SystemClock()
 _LONGEST_S: Final = 1e9
+is_awaited: Final = ContextVar("is_awaited", default=False)  # set in async steps
 
 
 class Context:
@@ -262,9 +264,11 @@ class Context:
 
 
 def refuse_on_loop(what: str, instead: str) -> None:
-    """Raise InvalidConfig where this thread runs an event loop, which would stand still."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
+    """Raise InvalidConfig in an async step of ours: its event loop would stand still."""
+    if not is_awaited.get():
+        return
+    asyncio = sys.modules["asyncio"]
+    if asyncio._get_running_loop() is not None:  # or it is a thread that the step has started
         raise InvalidConfig(f"{what} would stop the event loop here: use {instead}")
 
 

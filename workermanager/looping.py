@@ -12,7 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from instrumentation.errors import Cancelled
-from workermanager.cancelling import Context
+from workermanager.cancelling import Context, is_awaited
 from workermanager.errands import Errand
 from workermanager.joining import Join
 from workermanager.runner import Runner, Woven
@@ -238,6 +238,7 @@ class Looper:
 
         async def run() -> Came:
             self._enter(seat)
+            is_awaited.set(True)
             try:
                 if strand is not None and strand.trace is not None:
                     with strand.trace.step(ctx.path):

@@ -7,9 +7,12 @@ from tests.kit.browser import open_browser, visits
 CHARTS = ("throughput", "response", "waits", "steps")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """One Chromium for all tests; a missing one fails them, and says what to install."""
+    """A Chromium for the tests of a file; a missing one fails them, and says what to install.
+
+    Not for all: as long as it is there, an event loop runs in this thread, and later tests want to.
+    """
     with open_browser() as browser:
         yield browser
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from instrumentation.errors import TimedOut
+from instrumentation.errors import InvalidConfig, TimedOut
 from workermanager import Limit, Outcome, Step, Worker, each, group, think
 from workermanager.testing import Rehearsal, looping
 
@@ -166,3 +166,17 @@ def test_items_are_awaited_as_there_is_room():
     rehearsal = Rehearsal()
     result = rehearsal.run_once(each(sleep, over="items", most=2, into="all"), items=[3, 1, 1, 2])
     assert [one["ended_at"] for one in result.params["all"]] == [3, 1, 2, 4]
+
+
+def test_beside_a_loop_that_runs_it_goes_to_a_thread_as_it_says():
+    async def nap(ctx, params):
+        await asyncio.sleep(3600)
+
+    async def main():
+        with pytest.raises(InvalidConfig, match=r"await asyncio\.to_thread\(rehearsal\.run"):
+            Rehearsal().run(Worker(nap))
+        rehearsal = Rehearsal()
+        report = await asyncio.to_thread(rehearsal.run, Worker(nap))
+        return report.counts["ok"], rehearsal.clock.seconds
+
+    assert asyncio.run(main()) == (1, 3600.0)

@@ -8,8 +8,8 @@ from contextvars import copy_context
 from math import ulp
 from typing import TYPE_CHECKING, Any, Final
 
-from instrumentation.errors import Cancelled
-from workermanager.cancelling import Context
+from instrumentation.errors import Cancelled, InvalidConfig
+from workermanager.cancelling import Context, is_awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +41,23 @@ class VirtualLoop:
         params: TaskParams,
         on_end: Callable[[object, BaseException | None], None],
     ) -> None:
-        """Begin an async step, and tell what came of it. It is cancelled with its scope."""
+        """Begin an async step, and tell what came of it. It is cancelled with its scope.
+
+        Raises:
+            InvalidConfig: this thread runs an event loop already.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise InvalidConfig(
+                "a rehearsal of async steps runs an event loop of its own: "
+                "await asyncio.to_thread(rehearsal.run, worker)"
+            )
         loop = self._runner.get_loop()
         self._running += 1
 
         async def run() -> None:
             returned: object = None
             error: BaseException | None = None
+            is_awaited.set(True)
             try:
                 returned = await fn(ctx, params)
             except asyncio.CancelledError:
