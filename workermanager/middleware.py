@@ -58,9 +58,24 @@ def check_middleware(
     for one in middleware:
         if not callable(one):
             raise InvalidConfig(f"middleware: {one!r} is no function (call_next, ctx)")
+        _check_signature(one)
         plain = next((link.name for link in links if not link.is_async), None)
         if inspect.iscoroutinefunction(one) and plain is not None:
             raise InvalidConfig(
                 f"middleware: {getattr(one, '__name__', one)} is async, but step {plain!r} is not"
             )
     return tuple(middleware)
+
+
+def _check_signature(one: Middleware) -> None:
+    try:
+        signature = inspect.signature(one)
+    except (TypeError, ValueError):
+        return  # some builtins have no signature: calling them will tell
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        name = getattr(one, "__name__", one)
+        raise InvalidConfig(
+            f"middleware: {name} takes {signature}; wanted (call_next, ctx)"
+        ) from None

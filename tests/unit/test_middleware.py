@@ -110,6 +110,14 @@ def test_what_is_no_middleware_is_refused(middleware):
         Worker(lambda ctx, params: None, middleware=middleware)
 
 
+def test_middleware_of_other_parameters_is_refused_by_its_name():
+    def tell(ctx):
+        raise AssertionError
+
+    with pytest.raises(InvalidConfig, match=r"tell takes \(ctx\); wanted \(call_next, ctx\)"):
+        Worker(lambda ctx, params: None, middleware=[tell])
+
+
 def test_async_middleware_around_a_plain_step_is_refused_by_its_name():
     async def awaits(call_next, ctx):
         return await call_next()
