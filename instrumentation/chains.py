@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from instrumentation.composing import (
@@ -21,7 +22,7 @@ from instrumentation.composing import (
     Recovered,
 )
 from instrumentation.errors import InvalidConfig, InvalidStep
-from instrumentation.steps import Step
+from instrumentation.steps import Step, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,9 +106,13 @@ class Instrumentation:
                 f"Instrumentation(task_arguments=…): wanted a mapping, "
                 f"found {type(self.task_arguments).__name__}"
             )
-        if not self.func_name:
+        for key in self.task_arguments:
+            if not isinstance(key, str):
+                raise InvalidConfig(f"Instrumentation(task_arguments=…): {key!r} is no name")
+        if self.func_name == "":
             first = next(_line(self.func_dispatcher), None)
             object.__setattr__(self, "func_name", _first_name(first))
+        check_name(self.func_name, "Instrumentation", "func_name")
 
     def parts(self) -> Iterator[Step | Composition]:
         """The whole chain, one part after the other."""
@@ -169,6 +174,12 @@ def follow(returned: object, params: TaskParams, name: str) -> tuple[Step | Comp
         if merged is not None and merged is not params:
             params.update(merged)
         return () if following is None else _next_parts(following)
+    if inspect.iscoroutine(returned):
+        returned.close()  # or Python warns, at some other place, that nobody awaited it
+        raise InvalidStep(
+            f"step {name!r} is no async function, but returned a coroutine: "
+            "make what is around the async function an async def that awaits it"
+        )
     try:
         return _next_parts(returned)
     except InvalidStep:
@@ -391,6 +402,8 @@ def _unused(wanted: str, names: set[str]) -> str:
 
 
 def _is_async(fn: object) -> bool:
+    while isinstance(fn, partial):
+        fn = fn.func
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
         getattr(fn, "__call__", None)  # noqa: B004 - what calling it would be is the question
     )

@@ -119,8 +119,11 @@ class Context:
         ``name`` is what a timeout is told by; ``clock`` is the parent's unless given.
 
         Raises:
-            InvalidConfig: ``timeout`` is no duration.
+            InvalidConfig: ``timeout`` is no duration, or ``parent`` no Context.
         """
+        given: object = parent
+        if given is not None and not isinstance(given, Context):
+            raise InvalidConfig(f"Context(parent={given!r}): wanted a Context")
         self.parent = parent
         self.name = name
         self._clock: Clock = clock or (SYSTEM if parent is None else parent._clock)

@@ -145,3 +145,8 @@ def test_a_context_without_a_deadline_has_nothing_remaining_to_tell():
 def test_a_timeout_that_is_no_duration_is_refused(timeout):
     with pytest.raises(InvalidConfig, match="timeout"):
         Context(timeout=timeout)
+
+
+def test_a_parent_that_is_no_context_is_refused():
+    with pytest.raises(InvalidConfig, match=r"Context\(parent='the shop'\): wanted a Context"):
+        Context("the shop")

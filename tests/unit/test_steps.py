@@ -54,6 +54,52 @@ def test_a_step_is_named_after_its_function(fn, name):
     assert Step(fn).name == name
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"name": 3}, r"Step\(name=3\): wanted a name on one line"),
+        ({"name": "two\nlines"}, r"Step\(name='two\\nlines'\): wanted a name on one line"),
+        ({"retry": 3}, "step 'second': retry=3 is no Retry"),
+        ({"limit": 5}, "step 'second': limit=5 is no Limit"),
+    ],
+)
+def test_a_step_refuses_settings_of_other_types(setting, message):
+    with pytest.raises(InvalidConfig, match=message):
+        Step(second, **setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"func_name": 3}, r"func_name=3\): wanted a name on one line"),
+        ({"func_name": "two\nlines"}, "wanted a name on one line"),
+        ({"task_arguments": {1: 2}}, r"task_arguments=…\): 1 is no name"),
+    ],
+)
+def test_an_instrumentation_refuses_names_that_are_none(setting, message):
+    with pytest.raises(InvalidConfig, match=message):
+        chain_of(second, **setting)
+
+
+def test_a_coroutine_that_a_plain_function_returned_is_closed_and_told_of():
+    async def fetch(ctx, params):
+        raise AssertionError("it is never awaited")
+
+    returned = fetch(None, None)
+    with pytest.raises(InvalidStep, match="step 'fetch' is no async function, but returned a cor"):
+        follow(returned, TaskParams(), "fetch")
+    assert returned.cr_frame is None
+
+
+def test_a_partial_of_an_async_object_is_async():
+    class Fetch:
+        async def __call__(self, url, ctx, params):
+            return None
+
+    (link,) = chain_of(functools.partial(functools.partial(Fetch()), "url")).links()
+    assert link.is_async
+
+
 def test_a_given_name_wins():
     assert Step(second, "adds a user").name == "adds a user"
 
