@@ -41,6 +41,7 @@ __all__ = [
     "as_instrumentation",
     "every_node",
     "follow",
+    "is_async",
     "links_of",
     "place",
 ]
@@ -270,7 +271,7 @@ def _bringing(arguments: dict[str, Any], first: Step) -> Step:
         params.update(arguments)
         return await first.fn(ctx, params)
 
-    return replace(first, fn=bring_arguments_async if _is_async(first.fn) else bring_arguments)
+    return replace(first, fn=bring_arguments_async if is_async(first.fn) else bring_arguments)
 
 
 def _first_name(part: Step | Composition | None) -> str:
@@ -309,7 +310,9 @@ def place(
     Raises:
         InvalidStep: a step cannot be called as ``(ctx, params)``, or a part stands where it cannot.
     """
-    nodes = _place(parts, base, names, first, 0)
+    taken = dict.fromkeys(names, 1)
+    nodes = _place(parts, base, taken, first, 0)
+    names.update(taken)
     return nodes if wrap is None else tuple(_wrapped(node, wrap) for node in nodes)
 
 
@@ -320,7 +323,7 @@ def _wrapped(node: Node, wrap: Wrap) -> Node:
 
 
 def _place(
-    parts: Sequence[Step | Composition], base: str, names: set[str], first: int, depth: int
+    parts: Sequence[Step | Composition], base: str, names: dict[str, int], first: int, depth: int
 ) -> tuple[Node, ...]:
     is_ending = False
     for part in parts:
@@ -335,18 +338,18 @@ def _place(
     )
 
 
-def _place_one(part: Step | Composition, base: str, names: set[str], depth: int) -> Node:
+def _place_one(part: Step | Composition, base: str, names: dict[str, int], depth: int) -> Node:
     path = f"{base}/{part.name}"
     name = _unused(part.name, names)
     if isinstance(part, Step):
         _check_callable(part)
         return Link(
-            part.fn, name, path, part.retry, part.timeout, part.limit, is_async=_is_async(part.fn)
+            part.fn, name, path, part.retry, part.timeout, part.limit, is_async=is_async(part.fn)
         )
     return Knot(part, name, path, _members(part, path, names, depth + 1))
 
 
-def _members(part: Composition, path: str, names: set[str], depth: int) -> tuple[Node, ...]:
+def _members(part: Composition, path: str, names: dict[str, int], depth: int) -> tuple[Node, ...]:
     if isinstance(part, Chained):
         inner = list(_together(part.parts, is_inner=False, depth=depth))
         return _place(inner, path, names, 1, depth)
@@ -360,7 +363,7 @@ def _members(part: Composition, path: str, names: set[str], depth: int) -> tuple
     )
 
 
-def _branches(part: Branch, path: str, names: set[str], depth: int) -> tuple[Node, ...]:
+def _branches(part: Branch, path: str, names: dict[str, int], depth: int) -> tuple[Node, ...]:
     sides = (part.then,) if part.otherwise is None else (part.then, part.otherwise)
     parts = (Step(part.predicate), *(_as_one(side, depth) for side in sides))
     return tuple(
@@ -392,16 +395,19 @@ def _as_one(chain: Chain, depth: int) -> Step | Composition:
     return Chained(name="chain", parts=parts)
 
 
-def _unused(wanted: str, names: set[str]) -> str:
-    name, times = wanted, 1
+def _unused(wanted: str, names: dict[str, int]) -> str:
+    """The name, numbered if it is taken; each one is kept with how often it was wanted."""
+    name, times = wanted, names.get(wanted, 0)
     while name in names:
         times += 1
         name = f"{wanted}#{times}"
-    names.add(name)
+    names[wanted] = times or 1
+    names.setdefault(name, 1)
     return name
 
 
-def _is_async(fn: object) -> bool:
+def is_async(fn: object) -> bool:
+    """True if calling it gives a coroutine, as far as can be told without calling it."""
     while isinstance(fn, partial):
         fn = fn.func
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(

@@ -100,6 +100,23 @@ def test_a_partial_of_an_async_object_is_async():
     assert link.is_async
 
 
+def test_thousands_of_steps_of_one_name_are_numbered_in_no_time():
+    numbered = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __format__(self, spec):
+            nonlocal numbered
+            numbered += 1
+            return super().__format__(spec)
+
+    links = chain_of(*[Step(second, Name("second"))] * 3_000, func_name="c").links()
+    assert [link.name for link in links[:3]] == ["second", "second#2", "second#3"]
+    assert len({link.name for link in links}) == 3_000
+    assert numbered < 10_000  # paths take one each
+
+
 def test_a_given_name_wins():
     assert Step(second, "adds a user").name == "adds a user"
 
