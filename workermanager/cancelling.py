@@ -190,7 +190,13 @@ class Context:
         """Call it off, with all below it; from any thread, a signal handler, and again.
 
         The first cause is kept, also where the deadline has passed meanwhile.
+
+        Raises:
+            InvalidConfig: ``cause`` is neither a text nor an exception.
         """
+        given: object = cause
+        if not isinstance(given, str | BaseException):
+            raise InvalidConfig(f"cancel({given!r}): wanted a text or an exception")
         reason = Cancelled(cause) if isinstance(cause, str) else cause
         below = [self]  # a loop: contexts may be nested deeper than calls can
         while below:
@@ -242,7 +248,11 @@ class Context:
 
         Raises:
             Cancelled: it was called off meanwhile, or its deadline has passed.
+            InvalidConfig: ``seconds`` is no number.
         """
+        given: object = seconds
+        if not isinstance(given, int | float) or given != given:  # noqa: PLR0124 - NaN is not itself
+            raise InvalidConfig(f"sleep({given!r}): wanted seconds, as a number")
         refuse_on_loop("ctx.sleep", "await asyncio.sleep()")
         if self.wait(seconds):
             self.check()
