@@ -201,6 +201,10 @@ def _is_params_and_next(pair: tuple[object, ...]) -> bool:
 # From what was written to one part after the other
 
 
+class _NoStep(InvalidStep):
+    """A part of a chain is nothing that can be run; whoever knows where it stands adds that."""
+
+
 def _line(chain: object, *, is_inner: bool = False, depth: int = 0) -> Iterator[Step | Composition]:
     """The parts of a chain; one inside another stays together where it has a life of its own."""
     if depth > _DEEPEST:
@@ -219,11 +223,16 @@ def _line(chain: object, *, is_inner: bool = False, depth: int = 0) -> Iterator[
         yield Step(chain)
     else:
         found = repr(chain) if isinstance(chain, str | int | float) else type(chain).__name__
-        raise InvalidStep(f"not a step: wanted a function (ctx, params), found {found}")
+        raise _NoStep(f"not a step: wanted a function (ctx, params), found {found}")
 
 
 def _together(parts: Sequence[Any], *, is_inner: bool, depth: int) -> Iterator[Step | Composition]:
-    line = [one for part in parts for one in _line(part, is_inner=True, depth=depth + 1)]
+    line: list[Step | Composition] = []
+    for number, part in enumerate(parts, 1):
+        try:
+            line.extend(_line(part, is_inner=True, depth=depth + 1))
+        except _NoStep as error:
+            raise _NoStep(f"part {number}: {error}") from None
     if is_inner and any(isinstance(one, Finally) for one in line):
         yield Chained(name="chain", parts=tuple(line))
     else:
@@ -356,16 +365,20 @@ def _members(part: Composition, path: str, names: dict[str, int], depth: int) ->
     if isinstance(part, Branch):
         return _branches(part, path, names, depth)
     if isinstance(part, Each):
-        return (_place_one(_as_one(part.part, depth), f"{path}/*", names, depth),)
+        below = f"{path}/*"
+        return (_place_one(_as_one(part.part, below, depth), below, names, depth),)
+    places = [(f"{path}/{number}", one) for number, one in enumerate(_parts_of(part), 1)]
     return tuple(
-        _place_one(_as_one(member, depth), f"{path}/{number}", names, depth)
-        for number, member in enumerate(_parts_of(part), 1)
+        _place_one(_as_one(one, below, depth), below, names, depth) for below, one in places
     )
 
 
 def _branches(part: Branch, path: str, names: dict[str, int], depth: int) -> tuple[Node, ...]:
     sides = (part.then,) if part.otherwise is None else (part.then, part.otherwise)
-    parts = (Step(part.predicate), *(_as_one(side, depth) for side in sides))
+    parts = (
+        Step(part.predicate),
+        *(_as_one(side, f"{path}/{n}", depth) for n, side in enumerate(sides, 1)),
+    )
     return tuple(
         _place_one(one, f"{path}/{number}", names, depth) for number, one in enumerate(parts)
     )
@@ -385,11 +398,14 @@ def _parts_of(part: Composition) -> Sequence[Chain]:
     raise InvalidStep(f"{part.name}: {type(part).__name__} is no composition")
 
 
-def _as_one(chain: Chain, depth: int) -> Step | Composition:
+def _as_one(chain: Chain, path: str, depth: int) -> Step | Composition:
     """A chain as one part: a step or a composition as it is, anything longer as a chain."""
-    parts = tuple(_line(chain, depth=depth))
+    try:
+        parts = tuple(_line(chain, depth=depth))
+    except _NoStep as error:
+        raise InvalidStep(f"{path}: {error}") from None
     if not parts:
-        raise InvalidStep("a chain inside another has no step")
+        raise InvalidStep(f"{path}: a chain inside another has no step")
     if len(parts) == 1 and not isinstance(parts[0], Finally):
         return parts[0]
     return Chained(name="chain", parts=parts)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instrumentation.chains import Instrumentation, as_instrumentation, follow
+from instrumentation.composing import branch, each, group, on_error
 from instrumentation.errors import InvalidConfig, InvalidStep
 from instrumentation.params import TaskParams
 from instrumentation.steps import Step
@@ -115,6 +116,22 @@ def test_thousands_of_steps_of_one_name_are_numbered_in_no_time():
     assert [link.name for link in links[:3]] == ["second", "second#2", "second#3"]
     assert len({link.name for link in links}) == 3_000
     assert numbered < 10_000  # paths take one each
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ([first, [second, None]], r"^part 2: part 2: not a step: .* found NoneType$"),
+        (group(first, 3), "^c/1/group/2: not a step: .* found 3$"),
+        (group(first, [second, 3]), "^c/1/group/2: part 2: not a step: .* found 3$"),
+        (each("x", over="xs"), r"^c/1/each/\*: not a step: .* found 'x'$"),
+        (branch(first, second, {}), "^c/1/branch/2: not a step: .* found dict$"),
+        (on_error(first, []), "^c/1/on_error/2: a chain inside another has no step$"),
+    ],
+)
+def test_what_is_no_step_is_told_by_its_place(part, message):
+    with pytest.raises(InvalidStep, match=message):
+        Instrumentation(func_dispatcher=part, func_name="c").links()
 
 
 def test_a_given_name_wins():
