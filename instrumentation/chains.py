@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -21,7 +22,7 @@ from instrumentation.composing import (
 )
 from instrumentation.errors import InvalidConfig, InvalidStep
 from instrumentation.signatures import look_at
-from instrumentation.steps import Step
+from instrumentation.steps import Step, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +107,13 @@ class Instrumentation:
                 f"Instrumentation(task_arguments=…): wanted a mapping, "
                 f"found {type(self.task_arguments).__name__}"
             )
-        if not self.func_name:
+        for key in self.task_arguments:
+            if not isinstance(key, str):
+                raise InvalidConfig(f"Instrumentation(task_arguments=…): {key!r} is no name")
+        if self.func_name == "":
             first = next(_line(self.func_dispatcher), None)
             object.__setattr__(self, "func_name", _first_name(first))
+        check_name(self.func_name, "Instrumentation", "func_name")
 
     def parts(self) -> Iterator[Step | Composition]:
         """The whole chain, one part after the other."""
@@ -170,6 +175,12 @@ def follow(returned: object, params: TaskParams, name: str) -> tuple[Step | Comp
         if merged is not None and merged is not params:
             params.update(merged)
         return () if following is None else _next_parts(following)
+    if inspect.iscoroutine(returned):
+        returned.close()  # or Python warns, at some other place, that nobody awaited it
+        raise InvalidStep(
+            f"step {name!r} is no async function, but returned a coroutine: "
+            "make what is around the async function an async def that awaits it"
+        )
     try:
         return _next_parts(returned)
     except InvalidStep:
@@ -190,6 +201,10 @@ def _is_params_and_next(pair: tuple[object, ...]) -> bool:
 # From what was written to one part after the other
 
 
+class _NoStep(InvalidStep):
+    """A part of a chain is nothing that can be run; whoever knows where it stands adds that."""
+
+
 def _line(chain: object, *, is_inner: bool = False, depth: int = 0) -> Iterator[Step | Composition]:
     """The parts of a chain; one inside another stays together where it has a life of its own."""
     if depth > DEEPEST:
@@ -208,11 +223,16 @@ def _line(chain: object, *, is_inner: bool = False, depth: int = 0) -> Iterator[
         yield Step(chain)
     else:
         found = repr(chain) if isinstance(chain, str | int | float) else type(chain).__name__
-        raise InvalidStep(f"not a step: wanted a function (ctx, params), found {found}")
+        raise _NoStep(f"not a step: wanted a function (ctx, params), found {found}")
 
 
 def _together(parts: Sequence[Any], *, is_inner: bool, depth: int) -> Iterator[Step | Composition]:
-    line = [one for part in parts for one in _line(part, is_inner=True, depth=depth + 1)]
+    line: list[Step | Composition] = []
+    for number, part in enumerate(parts, 1):
+        try:
+            line.extend(_line(part, is_inner=True, depth=depth + 1))
+        except _NoStep as error:
+            raise _NoStep(f"part {number}: {error}") from None
     if is_inner and any(isinstance(one, Finally) for one in line):
         yield Chained(name="chain", parts=tuple(line))
     else:
@@ -299,7 +319,9 @@ def place(
     Raises:
         InvalidStep: a step cannot be called as ``(ctx, params)``, or a part stands where it cannot.
     """
-    nodes = _place(parts, base, names, first, 0)
+    taken = dict.fromkeys(names, 1)
+    nodes = _place(parts, base, taken, first, 0)
+    names.update(taken)
     return nodes if wrap is None else tuple(_wrapped(node, wrap) for node in nodes)
 
 
@@ -310,7 +332,7 @@ def _wrapped(node: Node, wrap: Wrap) -> Node:
 
 
 def _place(
-    parts: Sequence[Step | Composition], base: str, names: set[str], first: int, depth: int
+    parts: Sequence[Step | Composition], base: str, names: dict[str, int], first: int, depth: int
 ) -> tuple[Node, ...]:
     is_ending = False
     for part in parts:
@@ -325,7 +347,7 @@ def _place(
     )
 
 
-def _place_one(part: Step | Composition, base: str, names: set[str], depth: int) -> Node:
+def _place_one(part: Step | Composition, base: str, names: dict[str, int], depth: int) -> Node:
     path = f"{base}/{part.name}"
     name = _unused(part.name, names)
     if isinstance(part, Step):
@@ -334,23 +356,27 @@ def _place_one(part: Step | Composition, base: str, names: set[str], depth: int)
     return Knot(part, name, path, _members(part, path, names, depth + 1))
 
 
-def _members(part: Composition, path: str, names: set[str], depth: int) -> tuple[Node, ...]:
+def _members(part: Composition, path: str, names: dict[str, int], depth: int) -> tuple[Node, ...]:
     if isinstance(part, Chained):
         inner = list(_together(part.parts, is_inner=False, depth=depth))
         return _place(inner, path, names, 1, depth)
     if isinstance(part, Branch):
         return _branches(part, path, names, depth)
     if isinstance(part, Each):
-        return (_place_one(_as_one(part.part, depth), f"{path}/*", names, depth),)
+        below = f"{path}/*"
+        return (_place_one(_as_one(part.part, below, depth), below, names, depth),)
+    places = [(f"{path}/{number}", one) for number, one in enumerate(_parts_of(part), 1)]
     return tuple(
-        _place_one(_as_one(member, depth), f"{path}/{number}", names, depth)
-        for number, member in enumerate(_parts_of(part), 1)
+        _place_one(_as_one(one, below, depth), below, names, depth) for below, one in places
     )
 
 
-def _branches(part: Branch, path: str, names: set[str], depth: int) -> tuple[Node, ...]:
+def _branches(part: Branch, path: str, names: dict[str, int], depth: int) -> tuple[Node, ...]:
     sides = (part.then,) if part.otherwise is None else (part.then, part.otherwise)
-    parts = (Step(part.predicate), *(_as_one(side, depth) for side in sides))
+    parts = (
+        Step(part.predicate),
+        *(_as_one(side, f"{path}/{n}", depth) for n, side in enumerate(sides, 1)),
+    )
     return tuple(
         _place_one(one, f"{path}/{number}", names, depth) for number, one in enumerate(parts)
     )
@@ -370,22 +396,27 @@ def _parts_of(part: Composition) -> Sequence[Chain]:
     raise InvalidStep(f"{part.name}: {type(part).__name__} is no composition")
 
 
-def _as_one(chain: Chain, depth: int) -> Step | Composition:
+def _as_one(chain: Chain, path: str, depth: int) -> Step | Composition:
     """A chain as one part: a step or a composition as it is, anything longer as a chain."""
-    parts = tuple(_line(chain, depth=depth))
+    try:
+        parts = tuple(_line(chain, depth=depth))
+    except _NoStep as error:
+        raise InvalidStep(f"{path}: {error}") from None
     if not parts:
-        raise InvalidStep("a chain inside another has no step")
+        raise InvalidStep(f"{path}: a chain inside another has no step")
     if len(parts) == 1 and not isinstance(parts[0], Finally):
         return parts[0]
     return Chained(name="chain", parts=parts)
 
 
-def _unused(wanted: str, names: set[str]) -> str:
-    name, times = wanted, 1
+def _unused(wanted: str, names: dict[str, int]) -> str:
+    """The name, numbered if it is taken; each one is kept with how often it was wanted."""
+    name, times = wanted, names.get(wanted, 0)
     while name in names:
         times += 1
         name = f"{wanted}#{times}"
-    names.add(name)
+    names[wanted] = times or 1
+    names.setdefault(name, 1)
     return name
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from instrumentation.errors import InvalidConfig, InvalidStep
-from instrumentation.steps import check_timeout
+from instrumentation.steps import check_name, check_timeout
 
 if TYPE_CHECKING:
     from instrumentation.chains import Instrumentation
@@ -136,7 +136,7 @@ def chain(*parts: Chain, name: str = "", timeout: float | None = None) -> Chaine
     """
     _check_parts("chain", parts)
     if name != "":
-        _check_name("chain", name)
+        check_name(name, "chain")
     return Chained(name=name, parts=parts, timeout=check_timeout(timeout, "chain"))
 
 
@@ -164,7 +164,7 @@ def group(
         _check_most("group", most)
     _check_collecting("group", errors, into)
     return Group(
-        name=_check_name("group", name),
+        name=check_name(name, "group"),
         parts=parts,
         errors=errors,
         most=most,
@@ -201,7 +201,7 @@ def each(  # noqa: PLR0913 - all but the part are keywords
     _check_most("each", most)
     _check_collecting("each", errors, into)
     return Each(
-        name=_check_name("each", name),
+        name=check_name(name, "each"),
         part=part,
         over=over,
         item=item,
@@ -223,7 +223,7 @@ def branch(
     if not callable(predicate):
         raise InvalidStep(f"branch: the predicate is no function: it is {predicate!r}")
     return Branch(
-        name=_check_name("branch", name), predicate=predicate, then=then, otherwise=otherwise
+        name=check_name(name, "branch"), predicate=predicate, then=then, otherwise=otherwise
     )
 
 
@@ -246,7 +246,7 @@ def on_error(
     kinds: tuple[object, ...] = when if isinstance(when, tuple) else (when,)
     if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
         raise InvalidConfig(f"on_error(when={when!r}): wanted a type of exceptions, or a tuple")
-    return Recovered(name=_check_name("on_error", name), part=part, handler=handler, when=when)
+    return Recovered(name=check_name(name, "on_error"), part=part, handler=handler, when=when)
 
 
 def finally_(part: Chain, *, name: str = "finally") -> Finally:
@@ -254,7 +254,7 @@ def finally_(part: Chain, *, name: str = "finally") -> Finally:
 
     It stands last in its chain. No deadline and no stop reaches it, but for a timeout of its own.
     """
-    return Finally(name=_check_name("finally_", name), part=part)
+    return Finally(name=check_name(name, "finally_"), part=part)
 
 
 def compensate(part: Chain, undo: Chain, *, name: str = "compensate") -> Compensated:
@@ -263,7 +263,7 @@ def compensate(part: Chain, undo: Chain, *, name: str = "compensate") -> Compens
     When a chain fails, what was completed in it is undone in reverse, each with the params as they
     were at its completion and the error as ``ctx.error``; then come the chain's `finally_` parts.
     """
-    return Compensated(name=_check_name("compensate", name), part=part, undo=undo)
+    return Compensated(name=check_name(name, "compensate"), part=part, undo=undo)
 
 
 def _check_parts(where: str, parts: tuple[Chain, ...]) -> None:
@@ -288,9 +288,3 @@ def _check_collecting(where: str, errors: str, into: str | None) -> None:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
-
-
-def _check_name(where: str, name: str) -> str:
-    if not _is_text(name) or not name.isprintable():
-        raise InvalidConfig(f"{where}(name={name!r}): wanted a name on one line")
-    return name

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 __all__ = [
@@ -31,7 +32,16 @@ __all__ = [
     "TimedOut",
     "WorkerManagerError",
     "WriteError",
+    "text_of",
 ]
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says; one of the user's own may fail at that as well."""
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, there is no text
+        return f"(no text: its __str__ raises {type(failure).__name__})"
 
 
 class WorkerManagerError(Exception):
@@ -81,7 +91,8 @@ class StepError(WorkerManagerError):
 
     def __str__(self) -> str:
         tries = "" if self.attempt == 1 else f" on attempt {self.attempt}"
-        return f"step {self.path} failed{tries}: {type(self.cause).__name__}: {self.cause}"
+        told = text_of(self.cause)
+        return f"step {self.path} failed{tries}: {type(self.cause).__name__}: {told}"
 
 
 class TimedOut(WorkerManagerError, TimeoutError):
@@ -95,6 +106,9 @@ class TimedOut(WorkerManagerError, TimeoutError):
         super().__init__(message)
         self.seconds = seconds
         self.still_running = still_running
+
+    def __reduce__(self) -> tuple[partial[TimedOut], tuple[str, float]]:
+        return partial(type(self), still_running=self.still_running), (str(self), self.seconds)
 
 
 class WriteError(WorkerManagerError):
@@ -131,5 +145,5 @@ class Cancelled(BaseException):
     """
 
     def __init__(self, cause: BaseException | str = "the run was stopped") -> None:
-        super().__init__(str(cause))
+        super().__init__(cause if isinstance(cause, str) else text_of(cause))
         self.cause = cause

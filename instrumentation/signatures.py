@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-__all__ = ["Looks", "look_at"]
+__all__ = ["Looks", "is_async", "look_at"]
 
 
 class Looks(NamedTuple):
@@ -25,13 +26,16 @@ def look_at(fn: object) -> Looks:
     try:
         looks = _known.get(fn)
         if looks is None:
-            looks = _known[fn] = Looks(_is_async(fn), _fault(fn))
+            looks = _known[fn] = Looks(is_async(fn), _fault(fn))
     except TypeError:  # it cannot be hashed, or not referred to weakly
-        return Looks(_is_async(fn), _fault(fn))
+        return Looks(is_async(fn), _fault(fn))
     return looks
 
 
-def _is_async(fn: object) -> bool:
+def is_async(fn: object) -> bool:
+    """True if calling it gives a coroutine, as far as can be told without calling it."""
+    while isinstance(fn, partial):
+        fn = fn.func
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
         getattr(fn, "__call__", None)  # noqa: B004 - what calling it would be is the question
     )

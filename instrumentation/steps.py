@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from instrumentation.execution import Exec
     from instrumentation.params import TaskParams
 
-__all__ = ["Limiter", "Retry", "Step", "StepFunction", "check_timeout"]
+__all__ = ["Limiter", "Retry", "Step", "StepFunction", "check_name", "check_timeout"]
 
 _LONGEST_S: Final = 1e9  # 30 years
 
@@ -103,7 +103,8 @@ class Step:
     what it shares with other steps: it waits until there is room.
 
     Raises:
-        InvalidConfig: ``timeout`` is no number of seconds, or ``limit`` no limit.
+        InvalidConfig: ``name`` is no text on one line, ``retry`` no Retry, ``timeout`` no number
+            of seconds, or ``limit`` no limit.
     """
 
     fn: StepFunction
@@ -115,6 +116,10 @@ class Step:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", getattr(self.fn, "__name__", type(self.fn).__name__))
+        check_name(self.name, "Step")
+        given: object = self.retry
+        if given is not None and not isinstance(given, Retry):
+            raise InvalidConfig(f"step {self.name!r}: retry={given!r} is no Retry")
         check_timeout(self.timeout, f"step {self.name!r}: Step")
         if self.limit is not None and not hasattr(self.limit, "enter"):
             raise InvalidConfig(f"step {self.name!r}: limit={self.limit!r} is no Limit")
@@ -131,6 +136,18 @@ def check_timeout(timeout: float | None, where: str) -> float | None:
     if timeout is not None and not (is_number and 0 < timeout <= _LONGEST_S):
         raise InvalidConfig(f"{where}(timeout={timeout!r}): must be seconds, above 0")
     return timeout
+
+
+def check_name(name: str, where: str, setting: str = "name") -> str:
+    """The name, if it is text on one line.
+
+    Raises:
+        InvalidConfig: it is not.
+    """
+    given: object = name
+    if not isinstance(given, str) or not given or not given.isprintable():
+        raise InvalidConfig(f"{where}({setting}={name!r}): wanted a name on one line")
+    return name
 
 
 def _may_run_yet(error: Exception) -> bool:

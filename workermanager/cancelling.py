@@ -121,8 +121,11 @@ class Context:
         ``name`` is what a timeout is told by; ``clock`` is the parent's unless given.
 
         Raises:
-            InvalidConfig: ``timeout`` is no duration.
+            InvalidConfig: ``timeout`` is no duration, or ``parent`` no Context.
         """
+        given: object = parent
+        if given is not None and not isinstance(given, Context):
+            raise InvalidConfig(f"Context(parent={given!r}): wanted a Context")
         self.parent = parent
         self.name = name
         self._clock: Clock = clock or (SYSTEM if parent is None else parent._clock)
@@ -189,7 +192,13 @@ class Context:
         """Call it off, with all below it; from any thread, a signal handler, and again.
 
         The first cause is kept, also where the deadline has passed meanwhile.
+
+        Raises:
+            InvalidConfig: ``cause`` is neither a text nor an exception.
         """
+        given: object = cause
+        if not isinstance(given, str | BaseException):
+            raise InvalidConfig(f"cancel({given!r}): wanted a text or an exception")
         reason = Cancelled(cause) if isinstance(cause, str) else cause
         below = [self]  # a loop: contexts may be nested deeper than calls can
         while below:
@@ -241,7 +250,11 @@ class Context:
 
         Raises:
             Cancelled: it was called off meanwhile, or its deadline has passed.
+            InvalidConfig: ``seconds`` is no number.
         """
+        given: object = seconds
+        if not isinstance(given, int | float) or given != given:  # noqa: PLR0124 - NaN is not itself
+            raise InvalidConfig(f"sleep({given!r}): wanted seconds, as a number")
         refuse_on_loop("ctx.sleep", "await asyncio.sleep()")
         if self.wait(seconds):
             self.check()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
-from instrumentation.errors import StepError
+from instrumentation.errors import StepError, text_of
 from workermanager.redaction import one_line
 
 if TYPE_CHECKING:
@@ -56,6 +56,6 @@ def _words(told: BaseException, cause: BaseException) -> tuple[str, str]:
     """The kind and the text of an error: the driver's own, because SQLAlchemy's show the row."""
     driver_error = getattr(cause, "orig", None)
     if driver_error is None:
-        return type(cause).__name__, str(told)
+        return type(cause).__name__, text_of(told)
     primary = getattr(getattr(driver_error, "diag", None), "message_primary", None)
     return type(driver_error).__name__, primary or str(driver_error)

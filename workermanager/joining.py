@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from instrumentation.errors import Cancelled, StepError
+from instrumentation.errors import Cancelled, StepError, text_of
 from workermanager.handoff import Bell
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Join(Generic[M]):
             self._error = error
             self.scope.cancel(error)
         elif not isinstance(error, Cancelled) and error is not self._error:
-            self._error.add_note(f"beside it failed: {error}")
+            self._error.add_note(f"beside it failed: {text_of(error)}")
 
     @property
     def is_done(self) -> bool:

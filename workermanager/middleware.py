@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from instrumentation.errors import InvalidConfig
+from instrumentation.signatures import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +28,7 @@ def wrap_with(middleware: Iterable[Middleware]) -> Wrap:
 
     It runs once for every attempt of a step, within its retries, its limit and its timeout, and
     gives what the step is to have returned. Around an async step, ``call_next()`` gives what is to
-    be awaited: middleware that is async itself awaits it.
+    be awaited, which a plain one hands on, and async middleware awaits.
     """
     innermost_first = tuple(reversed(tuple(middleware)))
 
@@ -39,7 +40,11 @@ def wrap_with(middleware: Iterable[Middleware]) -> Wrap:
                 call_next = partial(one, call_next, ctx)
             return call_next()
 
-        return run
+        async def run_async(ctx: Exec, params: TaskParams, /) -> Any:
+            returned = run(ctx, params)
+            return await returned if inspect.isawaitable(returned) else returned
+
+        return run_async if is_async(fn) else run
 
     return wrap
 
@@ -58,9 +63,24 @@ def check_middleware(
     for one in middleware:
         if not callable(one):
             raise InvalidConfig(f"middleware: {one!r} is no function (call_next, ctx)")
+        _check_signature(one)
         plain = next((link.name for link in links if not link.is_async), None)
-        if inspect.iscoroutinefunction(one) and plain is not None:
+        if is_async(one) and plain is not None:
             raise InvalidConfig(
                 f"middleware: {getattr(one, '__name__', one)} is async, but step {plain!r} is not"
             )
     return tuple(middleware)
+
+
+def _check_signature(one: Middleware) -> None:
+    try:
+        signature = inspect.signature(one)
+    except (TypeError, ValueError):
+        return  # some builtins have no signature: calling them will tell
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        name = getattr(one, "__name__", one)
+        raise InvalidConfig(
+            f"middleware: {name} takes {signature}; wanted (call_next, ctx)"
+        ) from None

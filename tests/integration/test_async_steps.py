@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, select
@@ -12,6 +13,7 @@ from workermanager import (
     Context,
     Limit,
     Retry,
+    Run,
     Step,
     StepError,
     TimedOut,
@@ -379,6 +381,42 @@ def test_a_cancelled_run_async_stops_its_run_and_closes_its_accounts():
 
     assert asyncio.run(main()) == []
     assert results == []
+
+
+def test_a_run_async_that_is_cancelled_while_it_starts_leaves_nothing_behind(monkeypatch):
+    starting, go_on, start = threading.Event(), threading.Event(), Run.start
+    endless = Endless()
+
+    def start_late(run):
+        starting.set()
+        assert go_on.wait(30)
+        return start(run)
+
+    async def main():
+        running = asyncio.create_task(all_now(endless, 10).run_async())
+        while not starting.is_set():  # noqa: ASYNC110 - it is a thread's
+            await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    monkeypatch.setattr(Run, "start", start_late)
+    assert asyncio.run(main()) == []
+
+
+def test_run_async_takes_no_thread_from_its_steps():
+    async def step(ctx, params):
+        return {"added": await asyncio.to_thread(sum, [3, 4])}
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        async with asyncio.timeout(30):
+            return await asyncio.gather(*(all_now(step, 2).run_async() for _ in range(3)))
+
+    assert [report.counts["ok"] for report in asyncio.run(main())] == [2, 2, 2]
 
 
 def test_run_async_raises_what_a_step_leaves_with():

@@ -6,7 +6,7 @@ import threading
 import pytest
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, text
 
-from workermanager import InvalidConfig, Retry, Step, Worker, WriteError
+from workermanager import InvalidConfig, Retry, Step, Worker, WriteError, compensate
 
 schema = MetaData()
 parents = Table(
@@ -83,6 +83,19 @@ def test_a_bad_row_fails_only_its_exec_and_takes_its_other_rows_along(path):
     assert [(kind.step, kind.type, kind.count) for kind in report.errors] == [
         ("(commit)", "IntegrityError", 10)
     ]
+
+
+def test_a_chain_whose_rows_are_refused_at_its_end_is_not_undone(path):
+    undone = []
+
+    def book(ctx, params):
+        ctx.insert(parents, {"id": 1, "name": None})
+
+    def cancel(ctx, params):
+        undone.append(ctx.n)
+
+    report = write(compensate(book, cancel), path, 2).run()
+    assert (report.counts["failed"], undone) == (2, [])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from workermanager import (
     StepError,
     TaskParams,
     Worker,
+    group,
 )
 from workermanager.run import Run
 
@@ -45,6 +46,19 @@ def test_runs_every_exec_once_and_reports(calls):
     }
     assert (report.outcome, report.exit_code) == ("passed", 0)
     assert report.response.count == report.lag.count == report.steps["Calls"].ok == 7
+
+
+def test_an_error_that_has_no_text_fails_its_exec_and_not_the_run():
+    class Mute(Exception):
+        def __str__(self):
+            return self.text
+
+    def step(ctx, params):
+        if ctx.n == 1:
+            raise Mute
+
+    for chain in (step, group(step, step)):
+        assert now_all(chain, 3).run().counts["failed"] == 1
 
 
 def test_without_execs_and_ticks_it_runs_once(calls):

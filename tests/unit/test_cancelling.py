@@ -145,3 +145,22 @@ def test_a_context_without_a_deadline_has_nothing_remaining_to_tell():
 def test_a_timeout_that_is_no_duration_is_refused(timeout):
     with pytest.raises(InvalidConfig, match="timeout"):
         Context(timeout=timeout)
+
+
+def test_a_parent_that_is_no_context_is_refused():
+    with pytest.raises(InvalidConfig, match=r"Context\(parent='the shop'\): wanted a Context"):
+        Context("the shop")
+
+
+@pytest.mark.parametrize("seconds", ["1s", None, float("nan")])
+def test_a_sleep_of_no_number_of_seconds_is_refused(seconds):
+    with pytest.raises(InvalidConfig, match=r"sleep\(.*\): wanted seconds, as a number"):
+        Context().sleep(seconds)
+
+
+@pytest.mark.parametrize("cause", [None, 3, ValueError])
+def test_a_cause_that_is_neither_text_nor_exception_is_refused_and_calls_nothing_off(cause):
+    context = Context()
+    with pytest.raises(InvalidConfig, match=r"cancel\(.*\): wanted a text or an exception"):
+        context.cancel(cause)
+    assert not context.cancelled

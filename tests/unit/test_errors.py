@@ -10,6 +10,7 @@ from instrumentation.errors import (
     InvalidStep,
     ParamError,
     StepError,
+    TimedOut,
     WorkerManagerError,
     WriteError,
 )
@@ -64,6 +65,24 @@ def test_a_step_error_tells_the_attempt_from_the_second_on():
     assert str(error) == "step chain/2/add_user failed on attempt 3: ValueError: bad name"
 
 
+def test_a_step_error_has_a_text_where_its_cause_has_none():
+    class Mute(Exception):
+        def __str__(self):
+            return self.text
+
+    told = "step chain/1/step failed: Mute: (no text: its __str__ raises AttributeError)"
+    assert str(StepError("chain/1/step", 1, Mute())) == told
+    assert str(Cancelled(Mute())) == "(no text: its __str__ raises AttributeError)"
+
+
+@pytest.mark.parametrize("still_running", [True, False])
+def test_a_timeout_survives_the_way_to_another_process(still_running):
+    sent = TimedOut("it took longer than 1s", 1.0, still_running=still_running)
+    received = pickle.loads(pickle.dumps(sent))
+    assert (str(received), received.seconds) == ("it took longer than 1s", 1.0)
+    assert received.still_running is still_running
+
+
 def test_a_step_error_survives_the_way_to_another_process():
     sent = StepError("chain/1/step", 2, ValueError("bad"))
     received = pickle.loads(pickle.dumps(sent))
@@ -77,4 +96,4 @@ def test_the_module_lists_every_exception_it_defines():
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, BaseException)
     }
-    assert defined == set(errors.__all__)
+    assert defined == set(errors.__all__) - {"text_of"}

@@ -110,6 +110,32 @@ def test_what_is_no_middleware_is_refused(middleware):
         Worker(lambda ctx, params: None, middleware=middleware)
 
 
+def test_plain_middleware_may_give_the_result_of_an_async_step_without_calling_it():
+    async def fetch(ctx, params):
+        raise AssertionError("it was to be left out")
+
+    report, result = once([group(fetch, fetch)], middleware=[lambda call_next, ctx: {"got": 7}])
+    assert report.counts["ok"] == 1
+    assert result.params["got"] == 7
+
+
+def test_an_async_object_around_a_plain_step_is_refused():
+    class Awaits:
+        async def __call__(self, call_next, ctx):
+            return await call_next()
+
+    with pytest.raises(InvalidConfig, match="is async, but step 'plain' is not"):
+        Worker(Step(lambda ctx, params: None, "plain"), middleware=[Awaits()])
+
+
+def test_middleware_of_other_parameters_is_refused_by_its_name():
+    def tell(ctx):
+        raise AssertionError
+
+    with pytest.raises(InvalidConfig, match=r"tell takes \(ctx\); wanted \(call_next, ctx\)"):
+        Worker(lambda ctx, params: None, middleware=[tell])
+
+
 def test_async_middleware_around_a_plain_step_is_refused_by_its_name():
     async def awaits(call_next, ctx):
         return await call_next()

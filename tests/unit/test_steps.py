@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instrumentation.chains import Instrumentation, as_instrumentation, follow
+from instrumentation.composing import branch, each, group, on_error
 from instrumentation.errors import InvalidConfig, InvalidStep
 from instrumentation.params import TaskParams
 from instrumentation.steps import Step
@@ -52,6 +53,85 @@ class Called:
 )
 def test_a_step_is_named_after_its_function(fn, name):
     assert Step(fn).name == name
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"name": 3}, r"Step\(name=3\): wanted a name on one line"),
+        ({"name": "two\nlines"}, r"Step\(name='two\\nlines'\): wanted a name on one line"),
+        ({"retry": 3}, "step 'second': retry=3 is no Retry"),
+        ({"limit": 5}, "step 'second': limit=5 is no Limit"),
+    ],
+)
+def test_a_step_refuses_settings_of_other_types(setting, message):
+    with pytest.raises(InvalidConfig, match=message):
+        Step(second, **setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"func_name": 3}, r"func_name=3\): wanted a name on one line"),
+        ({"func_name": "two\nlines"}, "wanted a name on one line"),
+        ({"task_arguments": {1: 2}}, r"task_arguments=…\): 1 is no name"),
+    ],
+)
+def test_an_instrumentation_refuses_names_that_are_none(setting, message):
+    with pytest.raises(InvalidConfig, match=message):
+        chain_of(second, **setting)
+
+
+def test_a_coroutine_that_a_plain_function_returned_is_closed_and_told_of():
+    async def fetch(ctx, params):
+        raise AssertionError("it is never awaited")
+
+    returned = fetch(None, None)
+    with pytest.raises(InvalidStep, match="step 'fetch' is no async function, but returned a cor"):
+        follow(returned, TaskParams(), "fetch")
+    assert returned.cr_frame is None
+
+
+def test_a_partial_of_an_async_object_is_async():
+    class Fetch:
+        async def __call__(self, url, ctx, params):
+            return None
+
+    (link,) = chain_of(functools.partial(functools.partial(Fetch()), "url")).links()
+    assert link.is_async
+
+
+def test_thousands_of_steps_of_one_name_are_numbered_in_no_time():
+    numbered = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __format__(self, spec):
+            nonlocal numbered
+            numbered += 1
+            return super().__format__(spec)
+
+    links = chain_of(*[Step(second, Name("second"))] * 3_000, func_name="c").links()
+    assert [link.name for link in links[:3]] == ["second", "second#2", "second#3"]
+    assert len({link.name for link in links}) == 3_000
+    assert numbered < 10_000  # paths take one each
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ([first, [second, None]], r"^part 2: part 2: not a step: .* found NoneType$"),
+        (group(first, 3), "^c/1/group/2: not a step: .* found 3$"),
+        (group(first, [second, 3]), "^c/1/group/2: part 2: not a step: .* found 3$"),
+        (each("x", over="xs"), r"^c/1/each/\*: not a step: .* found 'x'$"),
+        (branch(first, second, {}), "^c/1/branch/2: not a step: .* found dict$"),
+        (on_error(first, []), "^c/1/on_error/2: a chain inside another has no step$"),
+    ],
+)
+def test_what_is_no_step_is_told_by_its_place(part, message):
+    with pytest.raises(InvalidStep, match=message):
+        Instrumentation(func_dispatcher=part, func_name="c").links()
 
 
 def test_a_given_name_wins():

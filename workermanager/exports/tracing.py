@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from loguru import logger
 
-from instrumentation.errors import InvalidConfig
+from instrumentation.errors import InvalidConfig, text_of
 from workermanager.exports.otel import (
     LAST_EXPORT_S,
     SdkLog,
@@ -219,7 +219,7 @@ class Trace:
 
 def _fail(span: trace.Span, error: BaseException) -> None:
     """Mark a span as failed and record why, without secrets."""
-    text = one_line(str(error))
+    text = one_line(text_of(error))
     stack = redact("".join(format_exception(error)))
     told = {"exception.message": text, "exception.stacktrace": stack}
     span.record_exception(error, attributes=told)
