@@ -6,7 +6,7 @@ import pytest
 
 from instrumentation import SKIP, InvalidConfig
 from instrumentation.pipelines import Layout, Skip, Source, Stage
-from workermanager import Pipeline
+from workermanager import Pipeline, PipelineFailed, Retry
 
 
 def same(item):
@@ -15,6 +15,10 @@ def same(item):
 
 async def same_later(item):
     return item
+
+
+def start_later(item):
+    return same_later(item)
 
 
 def yields(item):
@@ -104,6 +108,25 @@ def test_async_functions_are_known_in_every_form():
     assert Stage(fn=Called()).is_async
     assert not Stage(fn=same).is_async
     assert not Stage(fn=print).is_async
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"workers": 3}, {"timeout": 5}, {"retry": Retry(attempts=2)}]
+)
+def test_a_coroutine_is_no_result_as_nobody_would_run_it(settings):
+    sent = Pipeline([1, 2]).sink(start_later, name="send", **settings)
+    with pytest.raises(PipelineFailed) as failed:
+        sent.run()
+    told = "stage 'send' returns a coroutine, which nobody runs; write it as an async def"
+    assert str(failed.value.exceptions[0]) == told
+    assert failed.value.report.delivered == 0
+
+
+def test_every_coroutine_becomes_a_dead_letter_where_there_are_some():
+    rejected = []
+    stage = Pipeline(range(1_000)).stage(start_later, dead_letters=rejected)
+    assert list(stage) == []
+    assert [letter.item for letter in rejected] == list(range(1_000))
 
 
 def test_skip_is_one_of_its_kind():
