@@ -120,6 +120,10 @@ def test_a_process_that_takes_too_long_is_killed():
     assert not rejected[0].error.still_running
 
 
+def test_an_item_may_be_given_a_month():
+    assert list(Pipeline([2]).stage(square, processes=True, timeout="720h")) == [4]
+
+
 def test_a_cancel_kills_what_computes():
     context = Context()
     flow = Pipeline([0, 1]).stage(hang, processes=True).start(context=context)

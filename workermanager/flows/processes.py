@@ -7,6 +7,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ProcessCall", "check_portable"]
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
+_HOUR_S: Final = 3_600.0
 _LEAVE_S: Final = 1.0  # for a process that was told to leave, before it is killed
 # Starting a process looks at all others of this program: not while one is waited for.
 _CHILDREN: Final = threading.Lock()
@@ -52,7 +54,7 @@ class ProcessCall:
         try:
             pipe = self._pipe or self._start()
             pipe.send(item)
-            if not pipe.poll(self._seconds):
+            if not _wait(pipe, self._seconds):
                 return self._time_out()
             is_result, answer = pipe.recv()
         except (EOFError, ConnectionError):
@@ -120,6 +122,18 @@ class ProcessCall:
     def close(self) -> None:
         """Let the process leave."""
         self._end(wait_s=0 if self._is_called_off else _LEAVE_S)
+
+
+def _wait(pipe: Connection[Any, Any], seconds: float | None) -> bool:
+    """Wait for an answer, however long; a pipe by itself waits for 24 days at most."""
+    if seconds is None:
+        return pipe.poll(None)
+    deadline = time.monotonic() + seconds
+    while not pipe.poll(min(seconds, _HOUR_S)):
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            return False
+    return True
 
 
 def check_portable(fn: Callable[[Any], Any], name: str) -> None:
