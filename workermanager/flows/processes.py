@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -154,6 +155,7 @@ def check_portable(fn: Callable[[Any], Any], name: str) -> None:
 def serve(pipe: Connection[Any, Any], fn: Callable[[Any], Any]) -> None:
     """The life of such a process: answer until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it to decide on
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     pipe.send(None)
     while True:
         try:
@@ -169,6 +171,14 @@ def serve(pipe: Connection[Any, Any], fn: Callable[[Any], Any]) -> None:
             _answer(pipe, is_result=False, answer=_told(error))
         else:
             _answer(pipe, is_result=True, answer=result)
+
+
+def _leave_with_parent() -> None:
+    """End this process once the one that started it has, be it in the middle of an item."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _told(error: BaseException) -> BaseException:
