@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from instrumentation.errors import TimedOut
+from instrumentation.errors import InvalidConfig, TimedOut
 from workermanager import Limit, Outcome, Step, Worker, each, group, think
 from workermanager.testing import Rehearsal, looping
 
@@ -166,3 +166,12 @@ def test_items_are_awaited_as_there_is_room():
     rehearsal = Rehearsal()
     result = rehearsal.run_once(each(sleep, over="items", most=2, into="all"), items=[3, 1, 1, 2])
     assert [one["ended_at"] for one in result.params["all"]] == [3, 1, 2, 4]
+
+
+def test_a_loop_that_runs_already_is_not_taken_for_the_virtual_one():
+    async def rehearse(chain):
+        return Rehearsal().run_once(chain).outcome
+
+    with pytest.raises(InvalidConfig, match="another one runs in this thread; rehearse in a"):
+        asyncio.run(rehearse(sleeping(1)))
+    assert asyncio.run(rehearse(lambda ctx, params: None)) is Outcome.OK
