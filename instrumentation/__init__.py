@@ -27,7 +27,7 @@ from instrumentation.errors import (
 )
 from instrumentation.execution import Exec, Outcome, Result
 from instrumentation.params import TaskParams
-from instrumentation.pipelines import SKIP, DeadLetter
+from instrumentation.pipelines import SKIP, DeadLetter, Skip
 from instrumentation.steps import Retry, Step
 from instrumentation.thinking import think
 
@@ -45,6 +45,7 @@ __all__ = [
     "PipelineFailed",
     "Result",
     "Retry",
+    "Skip",
     "Step",
     "StepError",
     "TaskParams",

@@ -63,6 +63,11 @@ class Source:
                 f"Pipeline(…): {type(self.items).__name__} is no source; give an iterable, "
                 f"an async iterable, or a function that returns one"
             )
+        if inspect.iscoroutinefunction(self.items):
+            raise InvalidConfig(
+                f"Pipeline(…): {self.items!r} is an async function that does not yield; "
+                f"give an async generator function"
+            )
         _check_policy("Pipeline", self.retry, self.dead_letters)
 
 
@@ -147,3 +152,5 @@ def _check_policy(where: str, retry: object, dead_letters: object) -> None:
         and not callable(dead_letters)
     ):
         raise InvalidConfig(f"{where}: dead_letters={dead_letters!r}: wanted a list or a function")
+    if inspect.iscoroutinefunction(dead_letters):
+        raise InvalidConfig(f"{where}: dead_letters is async; give a list or a plain function")

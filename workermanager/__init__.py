@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PipelineFailed,
         Result,
         Retry,
+        Skip,
         Step,
         StepError,
         TaskParams,
@@ -75,6 +76,7 @@ __all__ = [
     "Result",
     "Retry",
     "Run",
+    "Skip",
     "Step",
     "StepError",
     "TaskParams",
@@ -114,10 +116,12 @@ _HOMES: Final = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that the command line starts at once."""
-    if name not in __all__:
-        raise AttributeError(f"module 'workermanager' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES.get(name, "instrumentation")), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # who checks types would take any name for an Any
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used, so that the command line starts at once."""
+        if name not in __all__:
+            raise AttributeError(f"module 'workermanager' has no attribute {name!r}")
+        value = getattr(import_module(_HOMES.get(name, "instrumentation")), name)
+        globals()[name] = value
+        return value

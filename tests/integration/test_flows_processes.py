@@ -1,13 +1,19 @@
 """Stages in processes: what they return, how they die, and that none is left behind."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from workermanager import SKIP, Context, Pipeline, PipelineFailed, TimedOut, WorkerManagerError
+
+ROOT = Path(__file__).parents[2]
 
 
 def square(item):
@@ -120,6 +126,10 @@ def test_a_process_that_takes_too_long_is_killed():
     assert not rejected[0].error.still_running
 
 
+def test_an_item_may_be_given_a_month():
+    assert list(Pipeline([2]).stage(square, processes=True, timeout="720h")) == [4]
+
+
 def test_a_cancel_kills_what_computes():
     context = Context()
     flow = Pipeline([0, 1]).stage(hang, processes=True).start(context=context)
@@ -129,3 +139,36 @@ def test_a_cancel_kills_what_computes():
     with pytest.raises(BaseException, match="enough"):
         next(results)
     assert (flow.report.read, flow.report.delivered, flow.report.cancelled) == (2, 1, 1)
+
+
+PROGRAM = """
+from workermanager import Pipeline
+
+def compute(item):
+    print("computing", flush=True)
+    while True:
+        pass
+
+if __name__ == "__main__":
+    Pipeline([1]).stage(compute, processes=True).run()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_computes_ends_with_the_program_that_started_it(tmp_path, how):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    ) as program:
+        try:
+            assert program.stdout.readline() == b"computing\n"
+            program.send_signal(how)
+            assert program.stdout.read() == b""  # which it is once nobody is left to write
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
 
-from workermanager import SKIP, Context, DeadLetter, FlowReport, Pipeline, Retry
+import workermanager
+from workermanager import SKIP, Context, DeadLetter, FlowReport, Pipeline, Retry, Skip
 
 
 def numbers() -> Iterator[int]:
@@ -24,6 +25,10 @@ async def look_up(word: str) -> bytes:
     return word.encode()
 
 
+def halve(number: int) -> float | Skip:
+    return SKIP if number % 2 else number / 2
+
+
 rejected: list[DeadLetter[str]] = []
 
 
@@ -37,6 +42,9 @@ assert_type(spelt, Pipeline[str])
 looked_up = spelt.stage(look_up, workers=100, buffer=200, dead_letters=rejected)
 assert_type(looked_up, Pipeline[bytes])
 assert_type(looked_up.stage(lambda found: found or SKIP), Pipeline[bytes])
+assert_type(Pipeline(numbers).stage(halve), Pipeline[float])
+print(workermanager.Skipp)  # type: ignore[attr-defined]
+Pipeline(numbers).stage(halve).stage(spell)  # type: ignore[arg-type]
 assert_type(Pipeline(live).stage(int, processes=True), Pipeline[int])
 assert_type(Pipeline([" a "]).stage(str.strip).stage(len), Pipeline[int])
 assert_type(looked_up.sink(print).run(context=Context(timeout=5), grace="1s"), FlowReport)

@@ -6,7 +6,7 @@ import pytest
 
 from instrumentation import SKIP, InvalidConfig
 from instrumentation.pipelines import Layout, Skip, Source, Stage
-from workermanager import Pipeline
+from workermanager import Pipeline, PipelineFailed, Retry
 
 
 def same(item):
@@ -15,6 +15,22 @@ def same(item):
 
 async def same_later(item):
     return item
+
+
+async def count_later():
+    return [1]
+
+
+async def yields_later():
+    yield 1
+
+
+def open_later():
+    return yields_later()
+
+
+def start_later(item):
+    return same_later(item)
 
 
 def yields(item):
@@ -29,9 +45,11 @@ def yields(item):
         ({"workers": None}, "stage 'same': workers=None: must be 1 or more"),
         ({"buffer": 0}, "stage 'same': buffer=0: must be 1 or more"),
         ({"timeout": 0}, "stage 'same': timeout=0.0: must be more than 0 seconds"),
-        ({"timeout": "soon"}, "timeout: 'soon' is not a duration"),
+        ({"timeout": "soon"}, "stage 'same': timeout: 'soon' is not a duration"),
         ({"retry": 3}, "stage 'same': retry=3: wanted Retry"),
         ({"dead_letters": 5}, "stage 'same': dead_letters=5: wanted a list or a function"),
+        ({"dead_letters": same_later}, "stage 'same': dead_letters is async; give a list or a"),
+        ({"name": "x", "timeout": "soon"}, "stage 'x': timeout: 'soon' is not a duration"),
         ({"name": "x", "workers": -1}, "stage 'x': workers=-1"),
     ],
 )
@@ -56,8 +74,27 @@ def test_what_is_no_stage_is_refused(fn, settings, told):
 def test_what_is_no_source_is_refused():
     with pytest.raises(InvalidConfig, match="int is no source"):
         Pipeline(5)
+    with pytest.raises(
+        InvalidConfig, match=r"count_later.* is an async function that does not yield"
+    ):
+        Pipeline(count_later)
     with pytest.raises(InvalidConfig, match="Pipeline: retry=1"):
         Pipeline([], retry=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (lambda: 3, "its source function gave int, which cannot be iterated over"),
+        (open_later, "gave async_generator, which is async; give the function that"),
+    ],
+)
+def test_a_function_that_gives_no_source_is_told_so(source, told):
+    with pytest.raises(PipelineFailed) as failed:
+        Pipeline(source).stage(same).run()
+    (error,) = failed.value.exceptions
+    assert isinstance(error, InvalidConfig)
+    assert told in str(error)
 
 
 def test_nothing_comes_after_a_sink():
@@ -104,6 +141,25 @@ def test_async_functions_are_known_in_every_form():
     assert Stage(fn=Called()).is_async
     assert not Stage(fn=same).is_async
     assert not Stage(fn=print).is_async
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"workers": 3}, {"timeout": 5}, {"retry": Retry(attempts=2)}]
+)
+def test_a_coroutine_is_no_result_as_nobody_would_run_it(settings):
+    sent = Pipeline([1, 2]).sink(start_later, name="send", **settings)
+    with pytest.raises(PipelineFailed) as failed:
+        sent.run()
+    told = "stage 'send' returns a coroutine, which nobody runs; write it as an async def"
+    assert str(failed.value.exceptions[0]) == told
+    assert failed.value.report.delivered == 0
+
+
+def test_every_coroutine_becomes_a_dead_letter_where_there_are_some():
+    rejected = []
+    stage = Pipeline(range(1_000)).stage(start_later, dead_letters=rejected)
+    assert list(stage) == []
+    assert [letter.item for letter in rejected] == list(range(1_000))
 
 
 def test_skip_is_one_of_its_kind():

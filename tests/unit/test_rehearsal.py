@@ -477,3 +477,19 @@ def test_no_database_is_opened(tmp_path):
     file = tmp_path / "untouched.db"
     Rehearsal().run(Worker(add_company, database=f"sqlite:///{file}"))
     assert not file.exists()
+
+
+def test_a_row_for_what_is_no_table_fails_its_exec_alone():
+    def add(ctx, params):
+        ctx.insert("companies" if ctx.n == 1 else Companies, {"n": ctx.n})
+
+    class Companies:
+        name = "companies"
+
+    rehearsal = Rehearsal()
+    report = rehearsal.run(Worker(add, execs_per_tick=3, ticks=1))
+    assert (report.counts["ok"], report.counts["failed"]) == (2, 1)
+    assert str(rehearsal.results[1].error) == (
+        "ctx.insert: wanted a table, which has a name, found str"
+    )
+    assert rehearsal.rows == {"companies": [{"n": 0}, {"n": 2}]}

@@ -173,7 +173,9 @@ def test_beside_a_loop_that_runs_it_goes_to_a_thread_as_it_says():
         await asyncio.sleep(3600)
 
     async def main():
-        with pytest.raises(InvalidConfig, match=r"await asyncio\.to_thread\(rehearsal\.run"):
+        with pytest.raises(
+            InvalidConfig, match="rehearse in a plain function, or with asyncio.to_thread"
+        ):
             Rehearsal().run(Worker(nap))
         rehearsal = Rehearsal()
         report = await asyncio.to_thread(rehearsal.run, Worker(nap))

@@ -85,6 +85,8 @@ class Feed:
         opened = source.items
         if not isinstance(opened, Iterable | AsyncIterable):
             opened = opened()
+            if not isinstance(opened, AsyncIterable if self.is_async else Iterable):
+                raise InvalidConfig(_describe_no_source(opened))
         if isinstance(opened, Generator | AsyncGenerator) and (
             source.retry is not None or source.dead_letters is not None
         ):
@@ -180,6 +182,13 @@ class Feed:
                 self._note(room, pulled, failed)
             if self._outlet.attention:
                 self._outlet.attend()
+
+
+def _describe_no_source(opened: object) -> str:
+    told = f"Pipeline(…): its source function gave {type(opened).__name__}"
+    if isinstance(opened, AsyncIterable):
+        return f"{told}, which is async; give the function that yields, or what it gave, itself"
+    return f"{told}, which cannot be iterated over"
 
 
 class _Pulled:

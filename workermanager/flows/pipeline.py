@@ -156,5 +156,6 @@ class Pipeline(Generic[T]):
 def _make_stage(fn: Callable[[Any], Any], settings: StageSettings[Any]) -> Stage:
     values: dict[str, Any] = {**settings}
     if "timeout" in values:
-        values["timeout"] = parse_duration(values["timeout"], "timeout") / 1e9
+        name = values.get("name") or getattr(fn, "__name__", type(fn).__name__)
+        values["timeout"] = parse_duration(values["timeout"], f"stage {name!r}: timeout") / 1e9
     return Stage(fn=fn, **values)

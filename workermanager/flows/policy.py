@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from instrumentation.errors import Cancelled
+from instrumentation.errors import Cancelled, InvalidConfig
 from instrumentation.pipelines import DeadLetter
 from instrumentation.seeds import seeded_random
 
@@ -40,6 +41,21 @@ class Policy:
         self._stage = stage
         self._send = dead_letters.append if isinstance(dead_letters, list) else dead_letters
         self._fail = fail
+
+    def refuse_coroutines(self, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """``call``, for which a coroutine is an error: it would go on, and never be run."""
+
+        def checked(item: Any) -> Any:
+            result = call(item)
+            if isinstance(result, CoroutineType):
+                result.close()
+                raise InvalidConfig(
+                    f"stage {self._stage!r} returns a coroutine, which nobody runs;"
+                    " write it as an async def"
+                )
+            return result
+
+        return checked
 
     def bury(self, item: Any, error: BaseException) -> bool:
         """See to an item that failed for good; False if it did not fail, but was called off."""

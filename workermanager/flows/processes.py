@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ProcessCall", "check_portable"]
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
+_HOUR_S: Final = 3_600.0
 _LEAVE_S: Final = 1.0  # for a process that was told to leave, before it is killed
 # Starting a process looks at all others of this program: not while one is waited for.
 _CHILDREN: Final = threading.Lock()
@@ -52,7 +55,7 @@ class ProcessCall:
         try:
             pipe = self._pipe or self._start()
             pipe.send(item)
-            if not pipe.poll(self._seconds):
+            if not _wait(pipe, self._seconds):
                 return self._time_out()
             is_result, answer = pipe.recv()
         except (EOFError, ConnectionError):
@@ -122,6 +125,18 @@ class ProcessCall:
         self._end(wait_s=0 if self._is_called_off else _LEAVE_S)
 
 
+def _wait(pipe: Connection[Any, Any], seconds: float | None) -> bool:
+    """Wait for an answer, however long; a pipe by itself waits for 24 days at most."""
+    if seconds is None:
+        return pipe.poll(None)
+    deadline = time.monotonic() + seconds
+    while not pipe.poll(min(seconds, _HOUR_S)):
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            return False
+    return True
+
+
 def check_portable(fn: Callable[[Any], Any], name: str) -> None:
     """See that a function can be sent to another process.
 
@@ -140,6 +155,7 @@ def check_portable(fn: Callable[[Any], Any], name: str) -> None:
 def serve(pipe: Connection[Any, Any], fn: Callable[[Any], Any]) -> None:
     """The life of such a process: answer until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it to decide on
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     pipe.send(None)
     while True:
         try:
@@ -155,6 +171,14 @@ def serve(pipe: Connection[Any, Any], fn: Callable[[Any], Any]) -> None:
             _answer(pipe, is_result=False, answer=_told(error))
         else:
             _answer(pipe, is_result=True, answer=result)
+
+
+def _leave_with_parent() -> None:
+    """End this process once the one that started it has, be it in the middle of an item."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _told(error: BaseException) -> BaseException:

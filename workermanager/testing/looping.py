@@ -33,6 +33,7 @@ class VirtualLoop:
         self._selector = _Selector(clock, agenda)
         self._runner = asyncio.Runner(loop_factory=lambda: _Loop(self._selector))
         self._running = 0
+        self._is_open = False
 
     def begin(
         self,
@@ -44,13 +45,11 @@ class VirtualLoop:
         """Begin an async step, and tell what came of it. It is cancelled with its scope.
 
         Raises:
-            InvalidConfig: this thread runs an event loop already.
+            InvalidConfig: another event loop runs in this thread.
         """
-        if asyncio._get_running_loop() is not None:
-            raise InvalidConfig(
-                "a rehearsal of async steps runs an event loop of its own: "
-                "await asyncio.to_thread(rehearsal.run, worker)"
-            )
+        if not self._is_open:
+            _refuse_within_another()
+            self._is_open = True
         loop = self._runner.get_loop()
         self._running += 1
 
@@ -103,6 +102,17 @@ class VirtualLoop:
     def close(self) -> None:
         """Cancel what steps have left running, and let go of the loop."""
         self._runner.close()
+
+
+def _refuse_within_another() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise InvalidConfig(
+        "rehearsal: async steps run on its own event loop, and another one runs in this thread;"
+        " rehearse in a plain function, or with asyncio.to_thread"
+    )
 
 
 def _called_off(ctx: Exec) -> Cancelled:

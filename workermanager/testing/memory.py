@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from instrumentation.errors import InvalidConfig
+from instrumentation.errors import InvalidConfig, WriteError
 from workermanager.books import Books
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ class Memory:
         self._entries: list[Entry] = []
 
     def submit(self, entry: Entry) -> None:
-        """Keep an exec's rows, and tell its owner."""
+        """Keep an exec's rows, and tell its owner; a table without a name is refused."""
+        for table, _row in entry.rows or ():
+            if not isinstance(getattr(table, "name", None), str):
+                found = type(table).__name__
+                told = f"ctx.insert: wanted a table, which has a name, found {found}"
+                entry.owner.settle([entry], WriteError(told))
+                return
         self._entries.append(entry)
         entry.owner.settle([entry], None)
 

@@ -49,7 +49,7 @@ class Rehearsal:
         One without a seed gets the seed 0, so that a rehearsal repeats.
 
         Raises:
-            InvalidConfig: it has no end.
+            InvalidConfig: it has no end, or async steps, and an event loop runs in this thread.
             RuntimeError: execs wait for what never comes.
             BaseException: what a step raised to leave the run (SystemExit, KeyboardInterrupt), or
                 ``on_result`` raised.
