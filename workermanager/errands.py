@@ -15,7 +15,7 @@ from workermanager.alarms import NEVER
 from workermanager.cancelling import Context
 from workermanager.joining import Join
 from workermanager.pool import Abandoned
-from workermanager.strands import Call, Enter, Pause
+from workermanager.strands import Call, Enter, Pause, throwable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ class Desk:
                 except Abandoned:
                     raise
                 except BaseException as failure:  # noqa: BLE001 - it belongs to the walk
-                    error = failure
+                    error = throwable(failure)
                 continue
             sent = error = None
             stack.pop()

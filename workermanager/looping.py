@@ -16,7 +16,7 @@ from workermanager.cancelling import Context, is_awaited
 from workermanager.errands import Errand
 from workermanager.joining import Join
 from workermanager.runner import Runner, Woven
-from workermanager.strands import Call, Enter, Pause
+from workermanager.strands import Call, Enter, Pause, throwable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workermanager.strands import Strand
     from workermanager.telemetry import Phases
 
-__all__ = ["Awaited", "LoneLoop", "Looper", "Seat"]
+__all__ = ["Awaited", "LoneLoop", "Looper", "Seat", "cancelled_elsewhere"]
 
 
 class Came(NamedTuple):
@@ -198,7 +198,7 @@ class Looper:
             except asyncio.CancelledError:
                 error = Cancelled("the event loop is being closed")
             except BaseException as failure:  # noqa: BLE001 - it belongs to the walk
-                error = failure
+                error = throwable(failure)
 
     async def _do(self, wanted: Any, strand: Strand, desk: Desk) -> object:
         if type(wanted) is Call:
@@ -224,10 +224,14 @@ class Looper:
         """Await an async step, and record how long it took; not at all, if it was called off."""
         begun = desk.now()
         came = await self.call(call.link.fn, call.ctx, call.params, strand)
+        if isinstance(came.error, asyncio.CancelledError):
+            call.ctx.check()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return came
+            came = Came(None, cancelled_elsewhere(came.error))
         if came.error is None or isinstance(came.error, Exception):
             desk.figures(call.link.name).service.record(desk.now() - begun)
-        elif isinstance(came.error, asyncio.CancelledError):
-            call.ctx.check()
         return came
 
     async def call(
@@ -327,6 +331,13 @@ def _heeding(
         forget()
         if timer is not None:
             timer.cancel()
+
+
+def cancelled_elsewhere(cancelled: BaseException) -> Exception:
+    """How a step fails that was cancelled, but neither by its run nor by a deadline."""
+    told = RuntimeError("what the step awaited was cancelled, and not by its run")
+    told.__cause__ = cancelled
+    return told
 
 
 def _never(_desk: Desk, _errand: Errand, _error: Cancelled) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "Walk",
     "Wanted",
     "Way",
+    "throwable",
 ]
 
 
@@ -60,6 +61,18 @@ Wanted: TypeAlias = "Call | Pause | Enter | Join[Strand]"
 Walk: TypeAlias = Generator[Wanted, Any, None]
 Attempt: TypeAlias = Generator[Wanted, Any, object]
 Way: TypeAlias = "Node | Step | Composition"
+
+
+def throwable(error: BaseException) -> BaseException:
+    """What a step raised, as it can be thrown into a walk.
+
+    StopIteration and GeneratorExit are a generator's own words, and would end it without a trace.
+    """
+    if not isinstance(error, StopIteration | GeneratorExit):
+        return error
+    told = RuntimeError(f"the step raised {type(error).__name__}")
+    told.__cause__ = error
+    return told
 
 
 class Trace(Protocol):

@@ -22,7 +22,7 @@ from instrumentation.composing import (
     Group,
     Recovered,
 )
-from instrumentation.errors import Cancelled, InvalidStep, StepError
+from instrumentation.errors import Cancelled, InvalidStep, StepError, text_of
 from workermanager.cancelling import Context
 from workermanager.joining import Join
 from workermanager.stepping import failed_step, own_timeout, take_step, too_long
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from instrumentation.chains import Node
     from instrumentation.execution import Exec
     from instrumentation.steps import Step
-    from workermanager.strands import Walk, Way
+    from workermanager.strands import Walk, Wanted, Way
     from workermanager.telemetry import StepFigures
 
 __all__ = ["walk", "walk_exec"]
@@ -63,16 +63,14 @@ def walk(nodes: Sequence[Way], strand: Strand) -> Walk:
     except GeneratorExit:
         raise  # it was left behind: nothing more can be done
     except BaseException as error:
-        yield from _undo(strand, mark, error)
-        for final in finals:
-            yield from _clean_up(final, strand, error)
+        yield from _clean_up_all(strand, mark, finals, error)
         raise
     first = None
     for final in finals:
         failed = yield from _clean_up(final, strand, first)
         first = first or failed
     if first is not None:
-        yield from _undo(strand, mark, first)
+        yield from _clean_up_all(strand, mark, [], first)
         raise first
 
 
@@ -291,22 +289,31 @@ _TIES: Final[dict[type[Composition], Callable[[Knot, Strand], Walk]]] = {
 # Cleaning up
 
 
-def _undo(strand: Strand, mark: int, error: BaseException) -> Walk:
-    """Undo what was completed since the mark, the latest first."""
+def _clean_up_all(strand: Strand, mark: int, finals: Sequence[Node], error: BaseException) -> Walk:
+    """Undo what was completed since the mark, the latest first; then run the finals.
+
+    All of them, also where one fails or wants to leave the run (SystemExit): that is raised then.
+    """
     undos = strand.undos[mark:]
     del strand.undos[mark:]
+    failures = []
     params, root, declared = strand.params, strand.root, strand.declared
     for undo in reversed(undos):
         strand.params, strand.root, strand.declared = undo.params, undo.root, undo.declared
         try:
-            yield from _clean_up(undo.node, strand, error)
+            failures.append((yield from _clean_up(undo.node, strand, error)))
         finally:
             strand.params, strand.root, strand.declared = params, root, declared
+    for final in finals:
+        failures += [(yield from _clean_up(final, strand, error))]
+    for failure in failures:
+        if failure is not None and not isinstance(failure, StepError | Cancelled):
+            raise failure from error
 
 
 def _clean_up(
     node: Node, strand: Strand, error: BaseException | None
-) -> Generator[Any, Any, BaseException | None]:
+) -> Generator[Wanted, Any, BaseException | None]:
     """Run what no deadline and no stop reaches; give its failure, which comes after ``error``.
 
     After an error nothing of it is undone any more: it is how that was cleaned up.
@@ -319,9 +326,11 @@ def _clean_up(
                 yield from _tie(node, strand)
             else:
                 yield from walk((node,), strand)
-    except (StepError, Cancelled) as failure:  # nobody calls it off, but it may leave by itself
+    except GeneratorExit:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - the others are run all the same
         if error is not None:
-            error.add_note(f"cleaning up failed as well: {failure}")
+            error.add_note(f"cleaning up failed as well: {text_of(failure)}")
             if isinstance(failure, StepError):
                 strand.desk.note(ctx, failure)
         return failure

@@ -467,3 +467,18 @@ def test_a_source_context_ends_the_run_with_its_cause():
     assert report.outcome == "interrupted"
     with pytest.raises(Cancelled, match="the client has gone"):
         context.check()
+
+
+def test_a_step_whose_own_task_somebody_else_cancels_fails_as_any_other():
+    async def awaits(ctx, params):
+        other = asyncio.ensure_future(asyncio.sleep(60))
+        asyncio.get_running_loop().call_soon(other.cancel)
+        await other
+
+    results = []
+    report = all_now(on_error(awaits, lambda _ctx, _params: None), on_result=results.append).run()
+    assert report.counts["ok"] == 1
+    assert (report.steps["awaits"].ok, report.steps["awaits"].failed) == (0, 1)
+    report = all_now(awaits, on_result=results.append).run()
+    assert report.counts["failed"] == 1
+    assert "cancelled, and not by its run" in str(results[-1].error)

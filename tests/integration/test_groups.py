@@ -316,3 +316,40 @@ def test_compositions_that_grow_into_each_other_fail_their_exec_past_a_hundred_l
     report = Worker(deeper, on_result=results.append).run()
     assert report.counts["failed"] == 1
     assert str(results[0].error.cause) == "nested more than 100 levels deep"
+
+
+def test_what_wants_to_leave_while_it_cleans_up_leaves_when_all_is_cleaned_up():
+    seen = []
+
+    def note(name):
+        def noting(ctx, params):
+            seen.append(name)
+            if name == "undo 2":
+                raise SystemExit(4)
+
+        return noting
+
+    def fails(ctx, params):
+        raise ValueError
+
+    parts = [compensate(note(f"do {n}"), note(f"undo {n}")) for n in (1, 2, 3)]
+    with pytest.raises(SystemExit, match="4"):
+        Worker([*parts, fails, finally_(note("finally"))]).run()
+    assert seen == ["do 1", "do 2", "do 3", "undo 3", "undo 2", "undo 1", "finally"]
+
+
+@pytest.mark.parametrize("kind", [StopIteration, GeneratorExit])
+def test_a_generator_s_own_words_from_a_step_fail_it_and_are_recovered(kind):
+    seen = []
+
+    def says(ctx, params):
+        raise kind
+
+    def recover(ctx, params):
+        seen.append(ctx.error.cause)
+
+    tidied = finally_(lambda _ctx, _params: seen.append("tidied"))
+    report = Worker(on_error([says, tidied], recover)).run()
+    assert report.counts["ok"] == 1
+    assert seen[0] == "tidied"
+    assert isinstance(seen[1].__cause__, kind)

@@ -174,7 +174,7 @@ def test_beside_a_loop_that_runs_it_goes_to_a_thread_as_it_says():
 
     async def main():
         with pytest.raises(
-            InvalidConfig, match="rehearse in a plain function, or with asyncio.to_thread"
+            InvalidConfig, match=r"rehearse in a plain function, or with asyncio\.to_thread"
         ):
             Rehearsal().run(Worker(nap))
         rehearsal = Rehearsal()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import Cancelled, InvalidConfig
 from workermanager.cancelling import Context, is_awaited
+from workermanager.looping import cancelled_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +60,8 @@ class VirtualLoop:
             is_awaited.set(True)
             try:
                 returned = await fn(ctx, params)
-            except asyncio.CancelledError:
-                error = _called_off(ctx)
+            except asyncio.CancelledError as cancelled:
+                error = _called_off(ctx) or cancelled_elsewhere(cancelled)
             except BaseException as failure:  # noqa: BLE001 - whatever it is, it is the step's
                 error = failure
             end(returned, error)
@@ -115,12 +116,12 @@ def _refuse_within_another() -> None:
     )
 
 
-def _called_off(ctx: Exec) -> Cancelled:
+def _called_off(ctx: Exec) -> Cancelled | None:
     try:
         ctx.check()
     except Cancelled as cancelled:
         return cancelled
-    return Cancelled("the async step was cancelled")
+    return None
 
 
 class _Loop(asyncio.SelectorEventLoop):

@@ -13,7 +13,7 @@ from instrumentation.errors import Cancelled, TimedOut
 from workermanager.cancelling import Context
 from workermanager.joining import Join
 from workermanager.runner import Runner
-from workermanager.strands import Call, Enter, Pause
+from workermanager.strands import Call, Enter, Pause, throwable
 from workermanager.testing.agenda import Agenda
 from workermanager.testing.looping import VirtualLoop
 from workermanager.testing.waiting import Wait, entering, pausing, sleeping
@@ -155,6 +155,7 @@ class Stage:
 
     def _go(self, strand: Strand, sent: object = None, error: BaseException | None = None) -> None:
         """Go on with a walk until it has to wait, or has ended."""
+        error = None if error is None else throwable(error)
         while True:
             try:
                 wanted = strand.walk.send(sent) if error is None else strand.walk.throw(error)
