@@ -5,6 +5,7 @@ Nothing in here starts a thread, sleeps by itself, or reads a clock.
 
 from instrumentation.chains import Instrumentation
 from instrumentation.composing import (
+    Chain,
     branch,
     chain,
     compensate,
@@ -35,6 +36,7 @@ __all__ = [
     "SKIP",
     "AccountingError",
     "Cancelled",
+    "Chain",
     "DeadLetter",
     "Exec",
     "Instrumentation",

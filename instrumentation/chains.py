@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.composing import (
     Branch,
@@ -21,70 +21,25 @@ from instrumentation.composing import (
     Recovered,
 )
 from instrumentation.errors import InvalidConfig, InvalidStep
+from instrumentation.nodes import Knot, Link, Node, links_of
 from instrumentation.signatures import look_at
 from instrumentation.steps import Step, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from instrumentation.composing import Chain
     from instrumentation.execution import Exec
+    from instrumentation.nodes import Wrap
     from instrumentation.params import TaskParams
-    from instrumentation.steps import Limiter, Retry, StepFunction
 
 __all__ = [
     "DEEPEST",
     "Instrumentation",
-    "Knot",
-    "Link",
-    "Node",
-    "Wrap",
     "as_instrumentation",
-    "every_node",
     "follow",
-    "links_of",
     "place",
 ]
 
 DEEPEST: Final = 100
-_PLAIN: Final = (None, None, None, False)
-
-
-class Link(NamedTuple):
-    """A step at its place: ``name`` is unique in the declared chain, ``path`` in the exec."""
-
-    fn: StepFunction
-    name: str
-    path: str
-    retry: Retry | None = None
-    timeout: float | None = None
-    limit: Limiter | None = None
-    is_async: bool = False
-
-    @property
-    def is_plain(self) -> bool:
-        """True if it is only called, and that is all."""
-        return self[3:] == _PLAIN
-
-
-@dataclass(frozen=True, slots=True)
-class Knot:
-    """A composition at its place, with its members at theirs.
-
-    A group has a member for each part, a chain as well; what is done for each item is one member,
-    whose path has ``*`` for the item's number. ``branch`` has the predicate (with the number 0),
-    then, and otherwise; ``on_error`` the part and its handler; ``compensate`` the part and what
-    undoes it.
-    """
-
-    part: Composition
-    name: str
-    path: str
-    members: tuple[Node, ...]
-
-
-Node: TypeAlias = Link | Knot
-Wrap: TypeAlias = "Callable[[StepFunction], StepFunction]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,19 +96,6 @@ def as_instrumentation(chain: Chain) -> Instrumentation:
     if isinstance(chain, Instrumentation):
         return chain
     return Instrumentation(func_dispatcher=chain)
-
-
-def every_node(nodes: Sequence[Node]) -> Iterator[Node]:
-    """The nodes and all below them, in the order they are declared."""
-    for node in nodes:
-        yield node
-        if isinstance(node, Knot):
-            yield from every_node(node.members)
-
-
-def links_of(nodes: Sequence[Node]) -> tuple[Link, ...]:
-    """The steps among the nodes and below them, in the order they are declared."""
-    return tuple(node for node in every_node(nodes) if isinstance(node, Link))
 
 
 def follow(returned: object, params: TaskParams, name: str) -> tuple[Step | Composition, ...]:

@@ -10,9 +10,9 @@ from instrumentation.execution import Exec, Outcome, Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from instrumentation.chains import Link, Node, Wrap
     from instrumentation.engine import RunContext
     from instrumentation.errors import WorkerManagerError
+    from instrumentation.nodes import Link, Node, Wrap
     from instrumentation.params import TaskParams
     from instrumentation.steps import StepFunction
     from workermanager.alarms import Alarms

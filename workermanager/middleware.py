@@ -13,8 +13,8 @@ from instrumentation.signatures import is_async
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from instrumentation.chains import Link, Wrap
     from instrumentation.execution import Exec
+    from instrumentation.nodes import Link, Wrap
     from instrumentation.params import TaskParams
     from instrumentation.steps import StepFunction
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from instrumentation.chains import Link
 from instrumentation.composing import (
     Branch,
     Chained,
@@ -15,13 +14,14 @@ from instrumentation.composing import (
     Group,
     Recovered,
 )
+from instrumentation.nodes import Link
 from workermanager.durations import format_duration
 from workermanager.limits import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from instrumentation.chains import Node
+    from instrumentation.nodes import Node
     from instrumentation.steps import Limiter, Retry
 
 __all__ = ["Part", "outline"]

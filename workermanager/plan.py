@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from instrumentation.chains import Link, every_node, links_of
 from instrumentation.errors import InvalidConfig
+from instrumentation.nodes import Link, every_node, links_of
 from instrumentation.seeds import derive_seed
 from workermanager.cancelling import Context
 from workermanager.clock import SPREADS, Arrivals, Spread, arrivals
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import MetaData
 
-    from instrumentation.chains import Instrumentation, Node, Wrap
+    from instrumentation.chains import Instrumentation
     from instrumentation.execution import Result
+    from instrumentation.nodes import Node, Wrap
     from workermanager.durations import Duration
     from workermanager.middleware import Middleware
     from workermanager.spans import Spans

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from instrumentation.chains import Link, follow
+from instrumentation.chains import follow
 from instrumentation.errors import Cancelled, StepError
 from instrumentation.execution import Exec, Outcome
 from instrumentation.params import TaskParams
@@ -20,6 +20,7 @@ from workermanager.walking import walk_exec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from instrumentation.nodes import Link
     from instrumentation.steps import StepFunction
     from workermanager.handoff import Handoff
     from workermanager.strands import Trace, Way

@@ -11,7 +11,7 @@ from workermanager.fencing import Fence
 from workermanager.strands import Call, Enter, Pause
 
 if TYPE_CHECKING:
-    from instrumentation.chains import Link
+    from instrumentation.nodes import Link
     from instrumentation.steps import Retry
     from workermanager.strands import Attempt, Strand
 

@@ -10,10 +10,10 @@ from workermanager.cancelling import Context
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from instrumentation.chains import Knot, Link, Node
     from instrumentation.composing import Composition
     from instrumentation.errors import StepError
     from instrumentation.execution import Exec
+    from instrumentation.nodes import Knot, Link, Node
     from instrumentation.params import TaskParams
     from instrumentation.steps import Limiter, Step, StepFunction
     from workermanager.joining import Join

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from instrumentation.chains import DEEPEST, Knot, Link, follow, place
+from instrumentation.chains import DEEPEST, follow, place
 from instrumentation.composing import (
     Branch,
     Chained,
@@ -23,14 +23,15 @@ from instrumentation.composing import (
     Recovered,
 )
 from instrumentation.errors import Cancelled, InvalidStep, StepError, text_of
+from instrumentation.nodes import Knot, Link
 from workermanager.cancelling import Context
 from workermanager.joining import Join
 from workermanager.stepping import failed_step, own_timeout, take_step, too_long
 from workermanager.strands import Strand, Undo
 
 if TYPE_CHECKING:
-    from instrumentation.chains import Node
     from instrumentation.execution import Exec
+    from instrumentation.nodes import Node
     from instrumentation.steps import Step
     from workermanager.strands import Walk, Wanted, Way
     from workermanager.telemetry import StepFigures

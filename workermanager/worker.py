@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from instrumentation.chains import as_instrumentation, every_node, links_of
+from instrumentation.chains import as_instrumentation
 from instrumentation.errors import InvalidConfig
+from instrumentation.nodes import every_node, links_of
 from workermanager.cancelling import refuse_on_loop
 from workermanager.clock import bend, lay_out
 from workermanager.cursor import Overrun
@@ -41,9 +42,9 @@ from workermanager.thresholds import Threshold, parse_threshold
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-    from instrumentation.chains import Node
     from instrumentation.composing import Chain
     from instrumentation.execution import Result
+    from instrumentation.nodes import Node
     from workermanager.cancelling import Context
     from workermanager.clock import Layout, Spread
     from workermanager.middleware import Middleware

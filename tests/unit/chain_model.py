@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from types import SimpleNamespace
 
-from instrumentation.chains import Knot, Link, as_instrumentation, follow, place
+from instrumentation.chains import as_instrumentation, follow, place
 from instrumentation.composing import Branch, Compensated, Each, Finally, Group, Recovered
 from instrumentation.errors import StepError
+from instrumentation.nodes import Knot, Link
 from instrumentation.params import TaskParams
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrumentation.chains import Instrumentation, Knot, Link, every_node, links_of, place
+from instrumentation.chains import Instrumentation, place
 from instrumentation.composing import (
     Finally,
     branch,
@@ -16,6 +16,7 @@ from instrumentation.composing import (
     on_error,
 )
 from instrumentation.errors import InvalidConfig, InvalidStep
+from instrumentation.nodes import Knot, Link, every_node, links_of
 from instrumentation.steps import Step
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrumentation.chains import Link
 from instrumentation.errors import Cancelled, InvalidConfig, StepError, TimedOut
 from instrumentation.execution import Exec
+from instrumentation.nodes import Link
 from instrumentation.params import TaskParams
 from instrumentation.steps import Retry
 from workermanager.cancelling import Context
