@@ -449,9 +449,13 @@ def test_ctrl_c_in_the_one_who_waits_stops_and_joins_it():
         return item
 
     flow = Pipeline(source).stage(work).start()
-    with pytest.raises(KeyboardInterrupt):
+
+    def wait():
         started.set()
         flow.wait()
+
+    with pytest.raises(KeyboardInterrupt), flow:  # it may come just before the wait
+        wait()
     assert source.is_closed
     assert flow.report.read == flow.report.delivered + flow.report.cancelled
 
