@@ -18,6 +18,7 @@ from workermanager import (
     Retry,
     TimedOut,
 )
+from workermanager.flows.works import Works
 
 SOON_S = 10  # what is waited for comes at once; a defect takes as long
 
@@ -439,17 +440,39 @@ def test_what_is_no_exception_is_raised_as_it_is():
 
 def test_ctrl_c_in_the_one_who_waits_stops_and_joins_it():
     source = Endless()
+    started = threading.Event()
 
     def work(item):
         if item == 3:
+            started.wait(SOON_S)
             signal.raise_signal(signal.SIGINT)
         return item
 
     flow = Pipeline(source).stage(work).start()
-    with pytest.raises(KeyboardInterrupt):
+
+    def wait():
+        started.set()
         flow.wait()
+
+    with pytest.raises(KeyboardInterrupt), flow:  # it may come just before the wait
+        wait()
     assert source.is_closed
     assert flow.report.read == flow.report.delivered + flow.report.cancelled
+
+
+def test_ctrl_c_while_it_begins_leaves_nothing_behind(monkeypatch):
+    start = Works.start
+
+    def interrupted(works):
+        start(works)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Works, "start", interrupted)
+    source = Endless()
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        Pipeline(source).stage(same).start()
+    assert source.is_closed or source.read == 0
+    assert "cancelled" in interrupt.value.__notes__[0]
 
 
 def test_what_takes_too_long_is_an_error_of_its_item_and_no_item_is_missing():
@@ -604,6 +627,16 @@ def test_waiting_again_tells_the_same_again():
     with pytest.raises(PipelineFailed) as second:
         flow.wait()
     assert first.value is second.value
+
+
+def test_only_one_loop_reads_its_results():
+    with Pipeline(range(10)).stage(same).start() as flow:
+        first = iter(flow)
+        read = [next(first)]
+        with pytest.raises(InvalidConfig, match="pipeline: its results are read by a loop already"):
+            next(iter(flow))
+        assert [*read, *first] == list(range(10))
+    assert flow.report.delivered == 10
 
 
 def test_what_has_ended_gives_nothing_more():

@@ -1,12 +1,13 @@
 """A job pool that is called off or left: nothing is lost, and no thread stays."""
 
+import queue
 import signal
 import threading
 from itertools import count
 
 import pytest
 
-from tests.kit.pooled import BEYOND, heed, plain, wait_for_no_thread, wait_for_threads
+from tests.kit.pooled import BEYOND, heed, plain, same, wait_for_no_thread, wait_for_threads
 from workermanager import Cancelled, Context, Job, WorkerPool
 
 
@@ -249,3 +250,21 @@ def test_a_system_that_has_no_more_threads_is_told_and_the_others_go(monkeypatch
         list(pool.generate_from(plain(100)))
     assert pool.done.is_set()
     assert pool.taken == pool.discarded
+
+
+def test_a_ctrl_c_that_takes_a_result_along_does_not_keep_the_pool_from_ending(monkeypatch):
+    class Interrupted(queue.SimpleQueue):
+        def get(self, *args, **kwargs):
+            found = super().get(*args, **kwargs)
+            if found is not None and not interrupts:
+                interrupts.append(found)
+                raise KeyboardInterrupt
+            return found
+
+    interrupts = []
+    monkeypatch.setattr("workermanager.jobs.crew.SimpleQueue", Interrupted)
+    pool = WorkerPool(2)
+    with pytest.raises(KeyboardInterrupt):
+        list(pool.generate_from(Job(number, same, number) for number in range(100)))
+    assert pool.delivered == pool.waiting == 0
+    assert pool.taken == pool.discarded > 0

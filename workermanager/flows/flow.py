@@ -49,6 +49,7 @@ class Flow(Generic[T]):
         self.report: FlowReport | None = None
         self._ending: BaseException | None = None
         self._has_begun = False
+        self._is_read = False
         self._grace_ns = parse_duration(grace, "grace")
         self._name = layout.name
         self._is_complete = False
@@ -59,7 +60,11 @@ class Flow(Generic[T]):
         if not self._has_begun:
             self._has_begun = True
             self._heed_deadline()
-            self._works.start()
+            try:
+                self._works.start()
+            except BaseException as error:  # a Ctrl-C, above all
+                self._abort(error)
+                raise
 
     def wait(self) -> FlowReport:
         """Wait for its end; results that nobody takes are dropped.
@@ -84,10 +89,15 @@ class Flow(Generic[T]):
         return self.report
 
     def __iter__(self) -> Generator[T]:
-        """Its results, as they come. Leaving the loop closes it; raises what `wait` raises."""
+        """Its results, as they come. Leaving the loop closes it; raises what `wait` raises.
+
+        Raises:
+            InvalidConfig: its results go to a sink, or to another loop.
+        """
         results = self._open_results()
         if self._has_ended():
             return
+        self._claim_results()
         self.begin()
         bell = Bell()
         try:
@@ -120,6 +130,7 @@ class Flow(Generic[T]):
         results = self._open_results()
         if self._has_ended():
             return
+        self._claim_results()
         self.begin()
         bell = LoopBell()
         try:
@@ -154,6 +165,12 @@ class Flow(Generic[T]):
         if self._works.results is None:
             raise InvalidConfig(f"{self._name}: its results go to its sink; use run(), or wait()")
         return self._works.results
+
+    def _claim_results(self) -> None:
+        """Be the one who reads; a second one would find an end while results are on their way."""
+        if self._is_read:
+            raise InvalidConfig(f"{self._name}: its results are read by a loop already; use one")
+        self._is_read = True
 
     def _deliver(self, results: Channel, hand: Hand, began_ns: int) -> None:
         works = self._works

@@ -247,7 +247,7 @@ class Crew:
     def next(self) -> JobResult[Any, Any] | None:
         """The next result; None when all have been handed out and nothing more comes."""
         with self._reading:
-            result = self._next()
+            result = None if self.is_closed else self._next()
             if result is not None:
                 self._counts.delivered += 1
                 if self._wants_room and self._counts.waiting <= self._ahead // 2:
@@ -364,8 +364,12 @@ class Crew:
                 return []
             self.is_closed = True
             self._context.cancel("the job pool was closed")
-            while self._next() is not None:
-                self._counts.discarded += 1
+            # Not by their results: a Ctrl-C in the reader may have taken one along.
+            while self._running or not self._is_ended:
+                if monotonic_ns() >= self._look_at:
+                    self._look()
+                self._wait()
+            self._counts.discarded += self._counts.waiting
             self._context.release()
             left = [thread for thread in self._threads if not self._join(thread)]
             if self._turn.acquire(blocking=False):
