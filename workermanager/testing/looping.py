@@ -132,6 +132,14 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.seconds
 
+    async def shutdown_default_executor(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncio's own, since Python 3.12
+    ) -> None:
+        """Wait for threads however long they take: a timeout would pass in no time."""
+        del timeout
+        await super().shutdown_default_executor()
+
 
 class _Selector(selectors.DefaultSelector):
     """Puts the clock forward to the next timer when there is no work, unless the agenda is first.
