@@ -84,7 +84,7 @@ class Instrumentation:
         parts = tuple(self.parts())
         if not parts:
             raise InvalidStep(f"{self.func_name}: the chain has no step")
-        return place(parts, self.func_name, set(), wrap=wrap)
+        return place(parts, self.func_name, wrap=wrap)
 
     def links(self) -> tuple[Link, ...]:
         """The steps of `nodes`, in the order they are declared."""
@@ -249,21 +249,17 @@ def _first_name(part: Step | Composition | None) -> str:
 def place(
     parts: Sequence[Step | Composition],
     base: str,
-    names: set[str],
     first: int = 1,
     wrap: Wrap | None = None,
 ) -> tuple[Node, ...]:
     """The parts of a chain as nodes, at their places below ``base``, counted from ``first``.
 
-    ``names`` are those that are taken already; the new ones are added to it. ``wrap`` is put
-    around the function of every step.
+    ``wrap`` is put around the function of every step.
 
     Raises:
         InvalidStep: a step cannot be called as ``(ctx, params)``, or a part stands where it cannot.
     """
-    taken = dict.fromkeys(names, 1)
-    nodes = _place(parts, base, taken, first, 0)
-    names.update(taken)
+    nodes = _place(parts, base, {}, first, 0)
     return nodes if wrap is None else tuple(_wrapped(node, wrap) for node in nodes)
 
 

@@ -241,7 +241,7 @@ class _Ticket:
 
     async def wait_async(self) -> None:
         """Wait in this task; moments are waited for by the loop's timer."""
-        import asyncio  # noqa: PLC0415 - 50 ms that a run without coroutines does not pay for
+        import asyncio  # noqa: PLC0415 - 50 ms that a limit among threads does not need
 
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 

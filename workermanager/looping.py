@@ -1,7 +1,4 @@
-"""Walks driven on an event loop: async steps are awaited, plain ones go to threads.
-
-Imported only by runs that have an async step: asyncio takes 50 ms.
-"""
+"""Walks driven on an event loop: async steps are awaited, plain ones go to threads."""
 
 from __future__ import annotations
 

@@ -61,10 +61,8 @@ class Run:
         scope: Scope | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        now = clock.now
-        self._scope: Context = open_scope(
-            plan, scope if parent is None else scope or parent._scope, clock
-        )
+        around = scope or (parent._scope if parent else None)
+        self._scope: Context = open_scope(plan, around, clock)
         self._environment = Environment(plan.env_file) if plan.env_file else None
         self._context: RunContext = make_context(
             plan,
@@ -78,7 +76,7 @@ class Run:
         self._resumed = resumed
         self._origin = origin
         self._parent = parent
-        self._now = now
+        self._now = clock.now
         self._is_opened = False
         self._began = 0
         self._bell = Bell()
@@ -111,7 +109,7 @@ class Run:
             self._bell,
         )
         self._stopping = Stopping(
-            self._context, self._scope, self._handoff, self._bell, plan.grace_ns, now
+            self._context, self._scope, self._handoff, self._bell, plan.grace_ns, clock.now
         )
         judge = Judge(plan.thresholds, plan.warmup_ns)
         self.watch = Watch(self._books, judge, self._elapsed, plan.warmup_ns, self.stop)

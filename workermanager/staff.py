@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,11 +12,11 @@ from workermanager.alarms import Alarms
 from workermanager.crew import Crew
 from workermanager.errands import Desk
 from workermanager.garbage import fewer_collections
+from workermanager.looping import LoneLoop, Looper
 from workermanager.pool import Pool
 from workermanager.runner import Runner, Woven
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from instrumentation.errors import Cancelled
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from workermanager.cancelling import Context
     from workermanager.errands import Errand
     from workermanager.handoff import Bell, Handoff
-    from workermanager.looping import LoneLoop
     from workermanager.nesting import Place
     from workermanager.plan import Plan
     from workermanager.telemetry import Phases
@@ -71,7 +71,7 @@ class Staff:
         self._own_crash: BaseException | None = None
         self._has_warned = False
         self.alarms = Alarms(scope.clock.now, self._note_crash)
-        self.loop: AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._lone_loop: LoneLoop | None = None
         self._lock = Lock()
         takers = 1 if plan.is_async else plan.threads
@@ -103,8 +103,6 @@ class Staff:
         """Run an async step from a thread that waits for it: the chain was to have none."""
         with self._lock:
             if self._lone_loop is None:
-                from workermanager.looping import LoneLoop  # noqa: PLC0415 - 50 ms of asyncio
-
                 phases = self._books.add_slot()
                 self._lone_loop = LoneLoop(self.assignment, phases, self.crew, self._enter)
         return self._lone_loop.wait_for(fn, ctx, params)
@@ -135,10 +133,6 @@ class Staff:
             self._get_up(runner)
 
     def _work_on_loop(self, slot: int) -> None:
-        import asyncio  # noqa: PLC0415 - 50 ms that other runs do not pay for
-
-        from workermanager.looping import Looper  # noqa: PLC0415 - the same
-
         async def serve() -> None:
             looper = Looper(self.assignment, self._books.slots[slot], self.crew, self._enter)
             with fewer_collections():  # thousands of tasks in flight are looked through each time

@@ -100,7 +100,7 @@ def _place_grown(part: Step | Composition, strand: Strand) -> Node:
     strand.ctx.grown += 1
     number = strand.places + strand.ctx.grown
     try:
-        return place((part,), strand.declared, set(), number, strand.wrap)[0]
+        return place((part,), strand.declared, number, strand.wrap)[0]
     except InvalidStep as error:
         raise StepError(f"{strand.root}/{number}/{part.name}", 1, error, part.name) from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
@@ -159,9 +161,11 @@ class Worker:
         seed = secrets.randbits(32) if seed is None else seed
         load = self._load()
         due = bend(load.layout, self.spread, seed)
-        middleware = check_middleware(self.middleware, instrumentation.links())
-        nodes = instrumentation.nodes(wrap_with(middleware) if middleware else None)
+        nodes = instrumentation.nodes()
         links = links_of(nodes)
+        middleware = check_middleware(self.middleware, links)
+        if middleware:
+            nodes = instrumentation.nodes(wrap_with(middleware))
         check_limits(link.limit for link in links if isinstance(link.limit, Limit))
         return Plan(
             instrumentation=instrumentation,
@@ -316,9 +320,6 @@ class Worker:
             InvalidConfig: as in `run`.
             AccountingError: as in `run`.
         """
-        import asyncio  # noqa: PLC0415 - 50 ms that other runs do not pay for
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - 10 ms, the same
-
         loop, is_called_off, begun = asyncio.get_running_loop(), False, list[Run]()
 
         def conduct() -> Report:

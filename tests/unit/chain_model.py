@@ -135,7 +135,7 @@ class Model:
         returned = self.attempt(link, at)
         try:
             grown = follow(returned, at.params, link.name)
-            return place(grown, "grown", set())
+            return place(grown, "grown")
         except Exception as error:
             self.steps[link.name].update(ok=-1, failed=1)
             raise StepError(link.path, 1, error) from error

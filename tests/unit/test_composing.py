@@ -301,7 +301,7 @@ def test_an_instrumentation_brings_its_arguments_before_its_first_composition():
 
 
 def test_what_joins_a_chain_later_is_counted_on():
-    (node,) = place((Step(a),), "root", set(), 7)
+    (node,) = place((Step(a),), "root", 7)
     assert node.path == "root/7/a"
 
 
