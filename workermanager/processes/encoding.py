@@ -1,4 +1,4 @@
-"""The JSON object of a task's result, in pieces, because what a child wrote may not fit in memory."""
+"""The JSON object of a task's result, in pieces: what a child wrote may not fit in memory."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def encode(result: TaskResult, *, is_compat: bool = False) -> Iterator[bytes]:
 
 def encode_facts(result: TaskResult) -> bytes:
     """The result without what its streams were."""
-    return _utf8(
-        f"{_beginning(result)}{_ending(result)}{_figures(result)},{_reason(result)}}}"
-    )
+    return _utf8(f"{_beginning(result)}{_ending(result)}{_figures(result)},{_reason(result)}}}")
 
 
 def _encode(result: TaskResult) -> Iterator[bytes]:

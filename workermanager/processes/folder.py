@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from workermanager.processes.encoding import encode_facts
@@ -22,7 +23,7 @@ _UNSAFE: Final = re.compile(rb"^\.|[^A-Za-z0-9_.~-]")
 
 
 class ResultFolder:
-    """A folder that need not be there yet, for the files ``stdout``, ``stderr`` and ``result.json``.
+    """A folder, made if need be, for folders with ``stdout``, ``stderr`` and ``result.json``.
 
     Raises:
         OutputFailed: it cannot be made or written. So does ``write``.
@@ -47,7 +48,8 @@ class ResultFolder:
             try:
                 os.mkdir(folder)
             except FileExistsError:
-                _remove(facts)
+                with suppress(FileNotFoundError):
+                    os.unlink(facts)
             _write(os.path.join(folder, "stdout"), _chunks(result.stdout))
             _write(os.path.join(folder, "stderr"), _chunks(result.stderr))
             _write(facts, (encode_facts(result), b"\n"))
@@ -76,12 +78,4 @@ def _chunks(stream: Capture | None) -> Iterable[bytes]:
 
 def _write(path: str, pieces: Iterable[bytes]) -> None:
     with open(path, "wb") as file:
-        for piece in pieces:
-            file.write(piece)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+        file.writelines(pieces)

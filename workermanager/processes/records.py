@@ -10,18 +10,18 @@ from workermanager.processes.spool import CHUNK, Spool
 from workermanager.processes.task import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from workermanager.processes.task import TaskResult
 
 __all__ = ["Records"]
 
-_STATUSES: Final = (None, *Status)
+_STATUSES: Final[tuple[Status | None, ...]] = (None, *Status)
 _CODES: Final = {status: code for code, status in enumerate(_STATUSES)}
 
 
 class Records:
-    """What came of each of ``count`` tasks, as JSON in a spool; 17 bytes of memory for each task."""
+    """What came of each of ``count`` tasks, as JSON in a spool: 17 bytes of memory for each."""
 
     def __init__(self, count: int, *, is_compat: bool = False) -> None:
         self._is_compat = is_compat
