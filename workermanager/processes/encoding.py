@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from binascii import b2a_base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from workermanager.processes.spool import CHUNK
 from workermanager.processes.task import EXIT_TIMEOUT
@@ -18,18 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["encode", "encode_facts"]
 
-_EACH_BYTE = "workermanager.each_byte"
 _decoder = codecs.getincrementaldecoder("utf-8")
 _quote = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def _replace_each_byte(error: UnicodeError) -> tuple[str, int]:
-    """One U+FFFD for each byte that is no UTF-8, as Go writes them; Python has one for several."""
-    assert isinstance(error, UnicodeDecodeError)  # noqa: S101 - for the type checker
-    return "\ufffd" * (error.end - error.start), error.end
-
-
-codecs.register_error(_EACH_BYTE, _replace_each_byte)
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")
 
 
 def encode(result: TaskResult, *, is_compat: bool = False) -> Iterator[bytes]:
@@ -65,7 +57,10 @@ def _encode_compat(result: TaskResult) -> Iterator[bytes]:
     exit_code = -1 if has_signal else result.exit_code
     identifier = _quote(result.identifier)
     yield _utf8(f'{{"identifier":{identifier},"exit_code":{exit_code},"result_body":"')
-    yield from _quoted(result.stdout, _EACH_BYTE)
+    for text in _texts(result.stdout, "surrogateescape"):
+        # One U+FFFD for each byte that is no UTF-8, as Go has it; "replace" has one for several.
+        whole = text if text.isascii() else _ESCAPED.sub("\ufffd", text)
+        yield _quote(whole)[1:-1].encode()
     yield b'"}'
 
 
@@ -112,8 +107,8 @@ def _is_text(stream: Capture | None) -> bool:
     return True
 
 
-def _quoted(stream: Capture | None, errors: str = "strict") -> Iterator[bytes]:
-    for text in _texts(stream, errors):
+def _quoted(stream: Capture | None) -> Iterator[bytes]:
+    for text in _texts(stream, "strict"):
         yield _quote(text)[1:-1].encode()
 
 
