@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workermanager.processes.capture import Capture
+from tests.kit.results import captured, result
 from workermanager.processes.encoding import encode, encode_facts
 from workermanager.processes.spool import CHUNK
 from workermanager.processes.task import EXIT_TIMEOUT, Status, TaskResult
@@ -30,26 +30,20 @@ KEYS = [
 any_text = st.text(st.characters(exclude_categories=()) | st.sampled_from('"\\/\0\x7f\u2028é€😀'))
 any_bytes = st.binary() | any_text.map(lambda text: text.encode(errors="ignore"))
 
-_captures = []
 
 
-@pytest.fixture(autouse=True)
-def _captures_are_closed():
-    yield
-    while _captures:
-        _captures.pop().close()
+@pytest.fixture
+def captured_much():
+    """Captures that hold files; they are closed."""
+    captures = []
 
+    def capture(data):
+        captures.append(captured(data))
+        return captures[-1]
 
-def captured(data, limit=1 << 40, in_pieces=1 << 16):
-    capture = Capture(limit)
-    _captures.append(capture)
-    for begin in range(0, len(data), in_pieces):
-        capture.take(data[begin : begin + in_pieces])
-    return capture
-
-
-def result(identifier="a", status=Status.OK, exit_code=0, **more):
-    return TaskResult(identifier, status, exit_code, **more)
+    yield capture
+    for one in captures:
+        one.close()
 
 
 def decoded(one, *, is_compat=False):
@@ -131,18 +125,18 @@ def test_it_is_text_if_both_streams_are(stdout, stderr):
 
 @pytest.mark.parametrize("shift", range(6))
 @pytest.mark.parametrize("character", ["é", "€", "😀"])
-def test_characters_may_lie_across_chunks(character, shift):
+def test_characters_may_lie_across_chunks(character, shift, captured_much):
     text = "x" * shift + character * (CHUNK // 2 + 1)
-    pieces = list(encode(result(stdout=captured(text.encode()))))
+    pieces = list(encode(result(stdout=captured_much(text.encode()))))
     assert len(pieces) > 2
     one = json.loads(b"".join(pieces))
     assert (one["result_body"], one["encoding"]) == (text, "utf-8")
 
 
 @pytest.mark.parametrize("more", range(4))
-def test_base64_lies_across_chunks(more):
+def test_base64_lies_across_chunks(more, captured_much):
     data = os.urandom(2 * CHUNK) + b"\xff" * more
-    one = decoded(result(stdout=captured(data), stderr=captured(b"text")))
+    one = decoded(result(stdout=captured_much(data), stderr=captured(b"text")))
     assert one["encoding"] == "base64"
     assert base64.b64decode(one["result_body"], validate=True) == data
     assert base64.b64decode(one["stderr"], validate=True) == b"text"

@@ -41,8 +41,10 @@ class Output:
 
     def write(self, data: bytes) -> None:
         """Add to it."""
+        view = memoryview(data)
         try:
-            self._file.write(data)
+            while view:  # once, except for standard output that python -u leaves without a buffer
+                view = view[self._file.write(view) :]
         except OSError as error:
             self._fail(error)
 
