@@ -238,10 +238,10 @@ def test_the_contents_are_on_the_disk_before_the_file_is_replaced(tmp_path, monk
     assert done == [("fsync", False, 3), ("replace", False, None), ("fsync", True, None)]
 
 
-def run(code, *flags, **how):
+def run(code, *flags, by=(), **how):
     start = "from workermanager.processes.outfile import StandardOutput, OutputFailed\n"
     return subprocess.run(
-        [sys.executable, *flags, "-c", start + code],
+        [*by, sys.executable, *flags, "-c", start + code],
         env={**os.environ, "PYTHONUNBUFFERED": ""},
         stderr=subprocess.PIPE,
         text=True,
@@ -307,8 +307,6 @@ def test_standard_output_without_a_buffer_takes_all_or_fails(tmp_path):
 
 
 def test_standard_output_that_is_closed_is_refused():
-    done = run(
-        "try:\n    StandardOutput()\nexcept OutputFailed as error:\n    raise SystemExit(f'{error}')",
-        preexec_fn=lambda: os.close(1),
-    )
+    code = "try:\n    StandardOutput()\nexcept OutputFailed as error:\n    raise SystemExit(str(error))"
+    done = run(code, by=("sh", "-c", 'exec "$@" >&-', "sh"))
     assert done.stderr == "standard output: cannot be written: it is closed\n"
