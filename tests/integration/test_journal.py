@@ -5,6 +5,7 @@ import subprocess
 import sys
 from hashlib import blake2b
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from zlib import crc32
@@ -77,13 +78,11 @@ def run(journal, number, one, pid=None):
 
 
 def contents(path):
-    with open(path, "rb") as file:
-        return file.read()
+    return Path(path).read_bytes()
 
 
 def change(path, data):
-    with open(path, "wb") as file:
-        file.write(data)
+    Path(path).write_bytes(data)
 
 
 @pytest.mark.parametrize("is_compat", [False, True])
@@ -236,8 +235,8 @@ def test_tasks_that_nothing_tells_apart_are_refused(open_journal):
 def test_what_cannot_be_a_journal_is_refused(tmp_path, name, why):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidConfig) as refused:
-        Journal(os.path.join(tmp_path, name), Known("a"), resume=True)
-    assert str(refused.value) == f"{os.path.join(tmp_path, name)}: cannot be a journal: {why}"
+        Journal(f"{tmp_path}/{name}", Known("a"), resume=True)
+    assert str(refused.value) == f"{tmp_path}/{name}: cannot be a journal: {why}"
 
 
 def test_a_second_pool_is_refused_until_the_first_is_done(open_journal, path):
@@ -372,7 +371,7 @@ def test_it_is_brought_to_the_disk_once_a_second_and_at_the_end(open_journal, mo
 def test_a_disk_that_is_full_leaves_a_journal_to_go_on_with(open_journal, path):
     journal = open_journal("a", "b", "c", resume=False)
     run(journal, 0, result("a"))
-    size = os.path.getsize(path)
+    size = len(contents(path))
     for room in range(0, 150, 7):
         with files_of_at_most(size + room), pytest.raises(OutputFailed) as failed:
             run(journal, 1, result("b"))
@@ -391,13 +390,13 @@ def test_a_large_result_that_finds_no_room_does_not_stay_in_part(
     journal = open_journal("a", "b", resume=False)
     run(journal, 0, result("a"))
     journal.begun(1, "b", 1)
-    size = os.path.getsize(path)
+    size = len(contents(path))
     big = result("b", stdout=captured(b"x" * (4 * CHUNK)))
     if not can_be_cut:
         monkeypatch.setattr(journal_module.os, "ftruncate", refuse)
     with files_of_at_most(3 * CHUNK), pytest.raises(OutputFailed):
         journal.ended(1, big)
-    assert (os.path.getsize(path) == size) is can_be_cut
+    assert (len(contents(path)) == size) is can_be_cut
     journal.begun(0, "a", 2)
     monkeypatch.undo()
     journal.close()
@@ -501,5 +500,5 @@ def test_a_large_result_is_written_and_read_in_little_memory(path):
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True, timeout=50
     )
-    assert os.path.getsize(path) > 50_000_000
+    assert len(contents(path)) > 50_000_000
     assert int(done.stdout) * 1024 < 20_000_000

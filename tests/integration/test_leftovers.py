@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -109,11 +110,11 @@ def test_a_process_may_be_called_as_it_likes(tmp_path):
 
 
 def test_nobody_knows_of_a_process_that_never_was():
-    with open("/proc/sys/kernel/pid_max") as file:
-        assert start_of(int(file.read()) + 1) is None
+    assert start_of(int(Path("/proc/sys/kernel/pid_max").read_text()) + 1) is None
 
 
 def test_a_later_process_began_later():
-    code = "from workermanager.processes.leftovers import start_of; import os; print(start_of(os.getpid()))"
+    imports = "import os\nfrom workermanager.processes.leftovers import start_of\n"
+    code = imports + "print(start_of(os.getpid()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
     assert int(done.stdout) > start_of(os.getpid())
