@@ -294,6 +294,23 @@ def test_whatever_the_last_line_of_a_torn_file_is_what_is_before_it_counts(open_
             assert contents(path)[:begin] == data[:begin]
 
 
+@pytest.mark.parametrize("is_torn", [True, False])
+def test_a_large_last_line_that_is_not_whole_leaves_nothing_behind(open_journal, path, is_torn):
+    journal = open_journal("a", "b", resume=False)
+    run(journal, 0, result("a"))
+    before = contents(path)
+    run(journal, 1, result("b", stdout=captured(b"x" * 10_000)))
+    journal.close()
+    data = contents(path)
+    change(path, data[:-1] if is_torn else data[:-2] + b" \n")
+    for _ in range(2):
+        journal = open_journal("a", "b")
+        assert [journal.status(n) for n in range(2)] == [Status.OK, None]
+        journal.close()
+    assert contents(path).startswith(before)
+    assert b"xxx" not in contents(path)
+
+
 def test_a_damaged_line_is_refused_by_its_number_and_the_file_left_as_it_is(open_journal, path):
     data, begins = three_ended(open_journal, path)
     random = Random(6)

@@ -12,6 +12,7 @@ from workermanager.processes.task import Status
 
 HOSTILE = [
     "",
+    "_",
     ".",
     "..",
     "...",
