@@ -55,7 +55,10 @@ def _panels(command: Any) -> Any:
 @click.option("--timeout", metavar="TIME", help="How long an attempt may take: 30s, 1m30s.")
 @click.option("--retries", metavar="N", default="0", help="Further attempts of one that fails.")
 @click.option(
-    "--grace", metavar="TIME", default="5s", help="From SIGTERM to SIGKILL for what has to end (5s)."
+    "--grace",
+    metavar="TIME",
+    default="5s",
+    help="From SIGTERM to SIGKILL for what has to end (5s).",
 )
 @click.option(
     "--max-output", metavar="SIZE", default="256MB", help="Kept of each stream of a task (256MB)."

@@ -104,9 +104,7 @@ class _Course:
         self._records = records
         self._output = output
         self._signal = 0
-        self._known = [
-            number for number in range(len(tasks)) if records.status(number) is not None
-        ]
+        self._known = [number for number in range(len(tasks)) if records.status(number) is not None]
         self._bar = Bar(len(tasks), len(self._known)) if request.bar else None
         self._stream = Stream(records, output, self._stop) if request.as_completed else None
         self._filing = Filing(folder, self._stop) if folder is not None else None
@@ -212,7 +210,11 @@ def _read_settings(request: PoolRequest) -> PoolSettings:
 
 def _read_slots(text: str) -> int:
     if text == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     return _read_count(text, "--max-threads", 1, ", or auto")
 
 

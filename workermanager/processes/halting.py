@@ -33,7 +33,9 @@ def parse_halt(text: str, name: str) -> Halt:
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise InvalidConfig(f"{name} {text!r}: wanted now or soon, as in now,fail=1 or soon,fail=10%")
+        raise InvalidConfig(
+            f"{name} {text!r}: wanted now or soon, as in now,fail=1 or soon,fail=10%"
+        )
     when, fail, percent = found.groups()
     if not 1 <= int(fail) <= (_ALL if percent else 10**9):
         raise InvalidConfig(f"{name} {text!r}: {fail}{percent} is out of range")

@@ -90,6 +90,7 @@ def _spawn_elsewhere(
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
+        close_fds=False,  # as posix_spawn has it: those that we open are closed in any case
     )
     child.returncode = 0  # it is ours to wait for: without it, Popen would when it is collected
     return child.pid

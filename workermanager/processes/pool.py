@@ -211,7 +211,9 @@ class ProcessPool:
         blocker = self._tasks[turn.blocker].identifier
         status = self._records.status(turn.blocker)
         reason = f"it comes after {blocker!r}, which was {status}"
-        self._end(turn.number, TaskResult(task.identifier, Status.SKIPPED, EXIT_NOT_RUN, reason=reason))
+        self._end(
+            turn.number, TaskResult(task.identifier, Status.SKIPPED, EXIT_NOT_RUN, reason=reason)
+        )
 
     def _fail_to_start(self, task: Task, turn: Turn, exit_code: int, reason: str) -> None:
         result = TaskResult(
@@ -280,9 +282,7 @@ def _status_of(child: Child) -> Status:
     return Status.OK if child.exit_code == 0 else Status.FAILED
 
 
-def _result_of(
-    task: Task, turn: Turn, child: Child, status: Status, reason: str
-) -> TaskResult:
+def _result_of(task: Task, turn: Turn, child: Child, status: Status, reason: str) -> TaskResult:
     return TaskResult(
         task.identifier,
         status,
