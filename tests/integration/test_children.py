@@ -25,11 +25,15 @@ def open_children():
         made.append(Children(limit=limit, grace_ns=grace_ns))
         return made[-1]
 
-    before = {*os.listdir("/proc/self/fd")}
+    before = {*descriptor_names()}
     yield make
     for children in made:
         children.close()
-    assert {*os.listdir("/proc/self/fd")} <= before
+    assert {*descriptor_names()} <= before
+
+
+def descriptor_names():
+    return [path.name for path in Path("/proc/self/fd").iterdir()]
 
 
 def sh(script, *args, **more):
@@ -57,9 +61,9 @@ def begun(child, children, folder):
 
 
 def open_descriptors():
-    for name in os.listdir("/proc/self/fd"):
+    for name in descriptor_names():
         with suppress(OSError):  # the one that listed them
-            os.stat(int(name))
+            os.fstat(int(name))
             yield int(name)
 
 

@@ -1,4 +1,4 @@
-"""How a process pool goes: one line that is written over on a terminal, a line now and then else."""
+"""How a process pool goes: a line written over on a terminal, else a line now and then."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import rich_click as click
 
-from workermanager.cli.pooling import PoolRequest, conduct
+from workermanager.cli.pool_request import PoolRequest
+from workermanager.cli.pooling import conduct
 
 __all__ = ["command"]
 

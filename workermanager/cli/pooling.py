@@ -2,81 +2,55 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+import rich_click as click
 
 from instrumentation.errors import InvalidConfig
 from workermanager.cli.bar import Bar
+from workermanager.cli.pool_request import PoolRequest, read_settings, read_tasks
 from workermanager.cli.witnesses import Filing, Listeners, Reasons, Stream, Verbose, say
-from workermanager.durations import parse_duration
+from workermanager.processes.encoding import encode
 from workermanager.processes.folder import ResultFolder
-from workermanager.processes.halting import parse_halt
+from workermanager.processes.journal import Journal
+from workermanager.processes.leftovers import stop_leftovers
 from workermanager.processes.outfile import Outfile, StandardOutput
-from workermanager.processes.pool import PoolSettings, ProcessPool, count_slots
-from workermanager.processes.reading import read_file, read_text
+from workermanager.processes.pool import ProcessPool, count_slots
 from workermanager.processes.records import Records
-from workermanager.processes.sizes import parse_size
-from workermanager.processes.task import Status
-from workermanager.redaction import one_line
+from workermanager.processes.task import EXIT_NOT_RUN, Status, TaskResult
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from workermanager.processes.pool import Witness
+    from workermanager.processes.pool import PoolSettings, Witness
     from workermanager.processes.task import Task
     from workermanager.processes.tasks import Tasks
 
-__all__ = ["PoolRequest", "conduct"]
+__all__ = ["conduct"]
 
 _EXIT_FAILED: Final = 1
 _EXIT_BAD_INPUT: Final = 2
 _EXIT_OUTPUT: Final = 3
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_MOST_RETRIES: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolRequest:
-    """What the command line asks of a pool, as it stands there."""
-
-    tasks: str | None
-    infile: str | None
-    outfile: str | None
-    as_completed: bool
-    results: str | None
-    compat: bool
-    dry_run: bool
-    max_threads: str
-    timeout: str | None
-    retries: str
-    grace: str
-    max_output: str
-    halt: str | None
-    keep_going: bool
-    journal: str | None
-    resume: bool
-    rerun_failed: bool
-    bar: bool
-    verbose: bool
 
 
 def conduct(request: PoolRequest) -> int:
     """Run the tasks, write a result for each, and give the exit code."""
     with ExitStack() as resources:
         try:
-            settings = _read_settings(request)
-            tasks = _read_tasks(request)
+            settings = read_settings(request)
+            tasks = read_tasks(request)
             resources.callback(tasks.close)
             if request.dry_run:
                 _show_plan(tasks)
                 return 0
-            output = resources.enter_context(_open_output(request.outfile))
-            folder = ResultFolder(request.results) if request.results is not None else None
+            output = StandardOutput() if request.outfile is None else Outfile(request.outfile)
+            resources.callback(output.discard)  # nothing is left of it, unless it is committed
+            folder = None if request.results is None else ResultFolder(request.results)
             records = _open_records(request, tasks, settings.grace_ns)
             resources.callback(records.close)
         except InvalidConfig as error:
@@ -84,7 +58,51 @@ def conduct(request: PoolRequest) -> int:
             return _EXIT_FAILED if request.compat else _EXIT_BAD_INPUT
         except OSError as error:
             return _refuse_output(request, error)
+        settings = replace(settings, slots=count_slots(settings.slots, len(tasks)))
         return _Course(request, settings, tasks, records, output, folder).run()
+
+
+def _refuse_output(request: PoolRequest, error: OSError) -> int:
+    say(str(error) if error.errno is None else f"{error.filename or 'results'}: {error.strerror}")
+    return _EXIT_FAILED if request.compat else _EXIT_OUTPUT
+
+
+def _open_records(request: PoolRequest, tasks: Tasks, grace_ns: int) -> Records:
+    """Where results are kept; what an earlier pool has left behind is named, and ended."""
+    if request.journal is None:
+        return Records(len(tasks), is_compat=request.compat)
+    journal = Journal(
+        request.journal,
+        tasks,
+        resume=request.resume,
+        rerun_failed=request.rerun_failed,
+        is_compat=request.compat,
+    )
+    for one in journal.unfinished:
+        say(f"{one.identifier}: had begun, and has no end in {request.journal}: it runs again")
+    for one in stop_leftovers(journal.unfinished, grace_ns / 1e9):
+        say(f"{one.identifier}: process {one.pid} of the earlier attempt was still there: stopped")
+    return journal
+
+
+def _show_plan(tasks: Tasks) -> None:
+    for number in range(len(tasks)):
+        click.echo(_describe(tasks[number]))
+
+
+def _describe(task: Task) -> str:
+    """A task on one line, as a shell would be given it."""
+    line = shlex.join((task.command, *task.args))
+    if task.env:
+        unset = [f"-u {shlex.quote(name)}" for name, value in task.env.items() if value is None]
+        sets = [f"{name}={value}" for name, value in task.env.items() if value is not None]
+        line = " ".join(["env", *unset, *map(shlex.quote, sets), line])
+    if task.cwd is not None:
+        line = f"cd {shlex.quote(task.cwd)} && {line}"
+    notes = ["always"] if task.always else []
+    notes += [f"after {', '.join(task.after)}"] if task.after else []
+    text = f"{task.identifier}{f' ({chr(32).join(notes)})' if notes else ''}: {line}"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class _Course:
@@ -184,52 +202,3 @@ class _Course:
             return 0
         counts = self._pool.counts
         return 0 if counts[Status.OK] == len(self._tasks) else _EXIT_FAILED
-
-
-def _read_settings(request: PoolRequest) -> PoolSettings:
-    if request.keep_going and request.halt is not None:
-        raise InvalidConfig("--keep-going and --halt: one of them")
-    if request.rerun_failed and not request.resume:
-        raise InvalidConfig("--rerun-failed goes with --resume")
-    if request.resume and request.journal is None:
-        raise InvalidConfig("--resume goes with --journal FILE")
-    timeout_ns = None
-    if request.timeout is not None:
-        timeout_ns = parse_duration(request.timeout, "--timeout")
-        if not timeout_ns:
-            raise InvalidConfig("--timeout 0: wanted more than that")
-    return PoolSettings(
-        slots=_read_slots(request.max_threads),
-        timeout_ns=timeout_ns,
-        retries=_read_count(request.retries, "--retries", 0),
-        grace_ns=parse_duration(request.grace, "--grace"),
-        max_output=parse_size(request.max_output, "--max-output"),
-        halt=None if request.halt is None else parse_halt(request.halt, "--halt"),
-    )
-
-
-def _read_slots(text: str) -> int:
-    if text == "auto":
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-    return _read_count(text, "--max-threads", 1, ", or auto")
-
-
-def _read_count(text: str, name: str, least: int, also: str = "") -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1  # noqa: PLR2004 - 1e9
-    if number < least:
-        raise InvalidConfig(f"{name} {text!r}: wanted a whole number from {least} on{also}")
-    return number
-
-
-def _read_tasks(request: PoolRequest) -> Tasks:
-    if request.infile is not None:
-        if request.tasks is not None and not request.compat:
-            raise InvalidConfig("tasks are given both as TASKS_JSON and by --infile: one of them")
-        return read_file(request.infile, is_lenient=request.compat)
-    if request.tasks is None:
-        raise InvalidConfig("no tasks: give TASKS_JSON, or --infile FILE (- is standard input)")
-    return read_text(request.tasks, is_lenient=request.compat)

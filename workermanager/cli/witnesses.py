@@ -115,7 +115,11 @@ class Stream(_Witness):
         self._stop = stop
 
     def ended(self, number: int, _result: TaskResult) -> None:
-        """Write it; where nobody reads any more, the pool ends."""
+        """Write it."""
+        self.copy(number)
+
+    def copy(self, number: int) -> None:
+        """Write a result that is there; where nobody reads any more, the pool ends."""
         if self.fault is not None:
             return
         try:

@@ -22,4 +22,5 @@ def parse_size(text: str, name: str) -> int:
     found = _FORM.fullmatch(text.strip())
     if found is None or (found[3] and not found[2]):
         raise InvalidConfig(f"{name} {text!r}: wanted a size, such as 4096, 256MB or 1GiB")
-    return int(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()]
+    unit: int = (1024 if found[3] else 1000) ** _POWERS[found[2].lower()]
+    return int(found[1]) * unit
