@@ -38,7 +38,7 @@ def numbered(count, *argv):
 
 
 def test_20000_tasks_need_hardly_more_memory_than_1000(pool):
-    """With a program that is not there: all is as ever, but for the processes, which take minutes."""
+    """With a program that is not there, all is as ever, except for minutes of processes."""
     _, few = pool.peak("-i", "-", "-o", "few", stdin=numbered(1_000, "no-such-program"))
     done, many = pool.peak("-i", "-", "-o", "many", stdin=numbered(20_000, "no-such-program"))
     assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""Workflows: what comes after other tasks; and the example of two scripts and a third that joins."""
+"""Workflows: what comes after other tasks; and the example: two scripts, and one that joins."""
 
 import json
 import shutil

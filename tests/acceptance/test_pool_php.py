@@ -1,4 +1,4 @@
-"""A PHP program that was written against the original pool calls ours, and is not changed for it."""
+"""A PHP program written against the original pool calls ours, and is not changed for it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The process pool against the losses of the one it replaces: what goes in, and what is refused."""
+"""The process pool against the losses of the original: what goes in, and what is refused."""
 
 import json
 import os

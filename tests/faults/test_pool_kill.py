@@ -1,4 +1,4 @@
-"""kill -9 of a process pool at any point, then --resume: nothing finished is run again, all is run."""
+"""kill -9 of a process pool at any point, then --resume: all is run, nothing finished twice."""
 
 import json
 import signal

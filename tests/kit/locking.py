@@ -1,7 +1,7 @@
-"""A task's program for the tests that kill the pool: it notes that it runs, and that nobody else does.
+"""A task's program for the tests that kill the pool: it notes that it runs, and is alone in it.
 
-``locking.py FILE [GATE]`` appends a line to FILE, and with GATE waits as long as that is there. While
-it runs, FILE is locked: the system lets go of that when the process ends, however it does.
+``locking.py FILE [GATE]`` appends a line to FILE, and with GATE waits as long as that is there.
+While it runs, FILE is locked: the system lets go of that when the process ends, however it does.
 """
 
 import fcntl
