@@ -37,9 +37,8 @@ class Killed:
     def kill_after(self, count, *args):
         """SIGKILL the pool once it has told of so many more results; none of them may be lost."""
         process = self._pool.start(*FILES, *args)
-        for _ in range(count):
-            if not (line := process.stdout.readline()):
-                break
+        before = set(self.acknowledged)
+        while len(self.acknowledged - before) < count and (line := process.stdout.readline()):
             self._note(line)
         process.send_signal(signal.SIGKILL)
         for line in process.stdout:
@@ -60,12 +59,21 @@ class Killed:
         path = self._folder / name
         return path.read_text().split() if path.exists() else []
 
-    def ended(self):
-        """The tasks that the journal says have ended: their results are in it."""
+    def journal(self):
+        """What the journal says of each task: whether it has begun, runs as a process, has ended."""
         text = (self._folder / "journal").read_text()
-        whole = text[: text.rfind("\n") + 1].splitlines()
-        found = [json.loads(line) for line in whole]
-        return {line["result"]["identifier"] for line in found if "result" in line}
+        names, found = {}, {}
+        for line in map(json.loads, text[: text.rfind("\n") + 1].splitlines()):
+            match line:
+                case {"begin": key, "identifier": name}:
+                    names[key] = name
+                    found[name] = "begun"
+                case {"spawn": key}:
+                    found[names[key]] = "runs"
+                case {"end": key, "result": {"identifier": name}}:
+                    assert names[key] == name
+                    found[name] = "ended"
+        return found
 
     def close(self):
         self._gate.unlink(missing_ok=True)
@@ -90,22 +98,30 @@ def test_killed_anywhere_and_resumed_all_is_run_and_nothing_finished_twice(tmp_p
 
 
 def check(killed):
-    ended = killed.ended()
+    """Resume; what the journal says has ended is not run, all else is, once, and alone."""
+    journal = killed.journal()
+    ended = {name for name, state in journal.items() if state == "ended"}
     assert killed.acknowledged <= ended
     before = {name: killed.runs(name) for name in killed.names}
+    assert journal.keys() >= {name for name in killed.names if before[name]}
     done = killed.resume()
     assert done.exit_code == 0, done.said
     results = [json.loads(line) for line in done.output.splitlines()]
     assert sorted(one["identifier"] for one in results) == killed.names
     assert {one["status"] for one in results} == {"ok"}
+    assert {name for name in killed.names if name in done.said} == journal.keys() - ended
     for name in killed.names:
-        after = killed.runs(name)
-        assert set(after) == {"ran"}, name  # those that were left over had been stopped
-        assert after == before[name] + ["ran"] * (name not in ended), name
-        if before[name] and name not in ended:
-            assert name in done.said
+        since = killed.runs(name)[len(before[name]) :]
         if name in ended:
-            assert name not in done.said
+            assert since == [], name
+        elif journal.get(name) == "begun":  # killed before it could write down which process it is
+            assert since, name
+        elif (
+            journal.get(name) == "runs"
+        ):  # one that was left over came so far before it was stopped
+            assert since in (["ran"], ["ran", "ran"]), name
+        else:
+            assert since == ["ran"], name
 
 
 def test_what_a_kill_left_over_is_stopped_before_it_runs_again(tmp_path):

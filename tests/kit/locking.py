@@ -20,8 +20,8 @@ def main(path, gate=None):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.write(file, b"together\n")
-        sys.exit("the same task runs already")
-    os.write(file, b"ran\n")
+    else:
+        os.write(file, b"ran\n")
     while gate and os.path.exists(gate):  # noqa: PTH110 - pathlib takes longer to import than all else
         time.sleep(0.005)
 
