@@ -36,7 +36,7 @@ def refused(pool, *args, **how):
         (task("bad", "echo", cwd="no/such/folder"), 126),
         (task("bad", "echo", env={"A": "a\0b"}), 126),
         (task("bad", "./no-program.txt"), 126),
-        (task("bad", "."), 126),
+        (task("bad", "/"), 126),
     ],
     ids=str,
 )
