@@ -1,4 +1,4 @@
-"""The command line: ``workermanager run|resume|runs|check|report``."""
+"""The command line: ``workermanager run|resume|runs|check|report|pool``."""
 
 from __future__ import annotations
 
