@@ -60,7 +60,7 @@ class Killed:
         return path.read_text().split() if path.exists() else []
 
     def journal(self):
-        """What the journal says of each task: whether it has begun, runs as a process, has ended."""
+        """What the journal says of each task: it has begun, runs as a process, or has ended."""
         text = (self._folder / "journal").read_text()
         names, found = {}, {}
         for line in map(json.loads, text[: text.rfind("\n") + 1].splitlines()):
