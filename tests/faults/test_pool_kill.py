@@ -16,7 +16,7 @@ FILES = ("-i", "tasks", "--journal", "journal", "-t", 4, "--grace", "20ms", "--a
 
 
 class Killed:
-    """A pool's tasks in a folder; some of them do not end while there is a gate."""
+    """A pool's tasks in a folder; some of them do not end if there is a gate when they begin."""
 
     def __init__(self, folder, blocked):
         self._folder = folder

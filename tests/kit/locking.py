@@ -1,6 +1,6 @@
 """A task's program for the tests that kill the pool: it notes that it runs, and is alone in it.
 
-``locking.py FILE [GATE]`` appends a line to FILE, and with GATE waits as long as that is there.
+``locking.py FILE [GATE]`` appends a line to FILE, and does not end by itself if GATE is there.
 While it runs, FILE is locked: the system lets go of that when the process ends, however it does.
 """
 
@@ -8,7 +8,6 @@ import fcntl
 import os
 import signal
 import sys
-import time
 
 LONGEST_S = 50  # whoever is forgotten ends by itself
 
@@ -22,8 +21,8 @@ def main(path, gate=None):
         os.write(file, b"together\n")
     else:
         os.write(file, b"ran\n")
-    while gate and os.path.exists(gate):  # noqa: PTH110 - pathlib takes longer to import than all else
-        time.sleep(0.005)
+    if gate and os.path.exists(gate):  # noqa: PTH110 - pathlib takes longer to import than all else
+        signal.pause()
 
 
 main(*sys.argv[1:])
