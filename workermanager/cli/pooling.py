@@ -63,7 +63,9 @@ def conduct(request: PoolRequest) -> int:
 
 
 def _refuse_output(request: PoolRequest, error: OSError) -> int:
-    say(str(error) if error.errno is None else f"{error.filename or 'results'}: {error.strerror}")
+    say(
+        str(error) if error.strerror is None else f"{error.filename or 'results'}: {error.strerror}"
+    )
     return _EXIT_FAILED if request.compat else _EXIT_OUTPUT
 
 
