@@ -31,7 +31,6 @@ any_text = st.text(st.characters(exclude_categories=()) | st.sampled_from('"\\/\
 any_bytes = st.binary() | any_text.map(lambda text: text.encode(errors="ignore"))
 
 
-
 @pytest.fixture
 def captured_much():
     """Captures that hold files; they are closed."""

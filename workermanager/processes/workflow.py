@@ -71,7 +71,7 @@ class _Weaver:
             return tuple(name for names in ends for name in names)
         if isinstance(part, Finally):
             return self.line(node.members, after, params, always=True)
-        self._refuse(node, "a pool has tasks, one after the other or at once, and no more")
+        return self._refuse(node, "a pool has tasks, one after the other or at once: no more")
 
     def _check_group(self, node: Knot, group: Group) -> None:
         if group.timeout is not None or group.most is not None or group.into is not None:
