@@ -51,7 +51,7 @@ def read_file(path: str, *, is_lenient: bool = False) -> Tasks:
     try:
         if path == "-":
             return _read_from(_standard_input(), source, is_lenient=is_lenient)
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib's 5 ms are not paid elsewhere
+        with open(path, "rb") as file:
             return _read_from(file, source, is_lenient=is_lenient)
     except OSError as error:
         raise InvalidConfig(f"{source}: cannot be read: {error.strerror or error}") from None
