@@ -41,7 +41,7 @@ LAYOUTS = st.sampled_from(
 )
 
 
-def read_tasks(value):
+def task_of(value):
     """What a value of JSON stands for, said without the code under test."""
     timeout = value.get("timeout")
     return Task(
@@ -88,7 +88,7 @@ def refused(data, size=None, **how):
 @given(VALUES, LAYOUTS, SIZES, st.sampled_from(["", "\ufeff", " \n\t"]))
 def test_an_array_is_read_however_it_is_laid_out_and_cut(values, layout, size, before):
     text = before + json.dumps(values, **layout) + before.strip("\ufeff")
-    expected = [read_tasks(value) for value in values]
+    expected = [task_of(value) for value in values]
     assert from_input(text.encode(), size) == expected
     assert listed(read_text(text)) == expected
 
@@ -106,7 +106,7 @@ def test_lines_are_read_however_they_end_and_are_cut(  # noqa: PLR0913, PLR0917 
 ):
     text = before + end.join(json.dumps(value, ensure_ascii=is_ascii) for value in values)
     text += end * is_ended
-    assert from_input(text.encode(), size) == [read_tasks(value) for value in values]
+    assert from_input(text.encode(), size) == [task_of(value) for value in values]
 
 
 def test_every_cut_through_text_escapes_and_numbers_is_mended():
@@ -114,11 +114,11 @@ def test_every_cut_through_text_escapes_and_numbers_is_mended():
     for is_ascii in (True, False):
         array = json.dumps([value], ensure_ascii=is_ascii).encode()
         for size in range(1, len(array) + 1):
-            assert from_input(array, size) == [read_tasks(value)]
-            assert from_input(array[1:-1], size) == [read_tasks(value)]
+            assert from_input(array, size) == [task_of(value)]
+            assert from_input(array[1:-1], size) == [task_of(value)]
 
 
-def without_a_mutilation(data, place, length, put):
+def mutilated(data, place, length, put):
     place %= len(data) + 1
     return data[:place] + put + data[place + length :]
 
@@ -144,7 +144,7 @@ def test_mutilated_json_is_refused_as_json_has_it_and_the_same_wherever_it_is_cu
 ):
     data = json.dumps(values, **layout).encode()
     for mutilation in mutilations:
-        data = without_a_mutilation(data, *mutilation)
+        data = mutilated(data, *mutilation)
     found = outcome(data)
     assert outcome(data, size) == found
     told = found if isinstance(found, str) else ""

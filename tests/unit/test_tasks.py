@@ -98,8 +98,8 @@ def test_names_may_repeat_where_they_are_allowed_to():
 
 def test_names_whose_hashes_are_alike_are_told_apart(monkeypatch):
     monkeypatch.setattr("workermanager.processes.tasks._bits", lambda _name: 5 << 32)
-    with made(*joined({"a": "", "ab": "", "b": ["ab", "a"], '"': "", "c": ['"']})) as kept:
-        assert kept.after == {2: (1, 0), 4: (3,)}
+    with made(*joined({"ab": "", "a": "", "b": ["ab", "a"], '"': "", "c": ['"']})) as kept:
+        assert kept.after == {2: (0, 1), 4: (3,)}
     assert "task 2 ('a'): identifier: task 0 has the same" in refused(
         *joined({"a": "", "b": ""}), Task("a", "x")
     )
