@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "runs": "workermanager.cli.runs",
     "check": "workermanager.cli.check",
     "report": "workermanager.cli.report",
+    "pool": "workermanager.cli.pool",
 }
 
 

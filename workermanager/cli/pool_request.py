@@ -97,7 +97,18 @@ def read_tasks(request: PoolRequest) -> Tasks:
     if request.infile is not None:
         if request.tasks is not None and not request.compat:
             raise InvalidConfig("tasks are given both as TASKS_JSON and by --infile: one of them")
+        if ":" in request.infile and not os.path.lexists(request.infile):
+            return _read_target(request.infile)
         return read_file(request.infile, is_lenient=request.compat)
     if request.tasks is None:
         raise InvalidConfig("no tasks: give TASKS_JSON, or --infile FILE (- is standard input)")
     return read_text(request.tasks, is_lenient=request.compat)
+
+
+def _read_target(target: str) -> Tasks:
+    """The tasks that the Python form of a workflow stands for: ``flow.py:name``."""
+    from workermanager.cli.target import find_worker  # noqa: PLC0415 - what other pools do without
+    from workermanager.processes.tasks import Tasks  # noqa: PLC0415
+    from workermanager.processes.workflow import tasks_of  # noqa: PLC0415
+
+    return Tasks.of(tasks_of(find_worker(target).instrumentation, target), target)

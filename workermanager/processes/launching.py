@@ -136,7 +136,7 @@ def _find(invocation: Invocation, environment: Mapping[str, str]) -> str:
     for folder in environment.get("PATH", os.defpath).split(os.pathsep):
         path = f"{folder or '.'}/{command}"
         try:
-            if S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - a Path costs more than the call
+            if S_ISDIR(os.stat(path).st_mode):
                 continue
         except (OSError, ValueError):
             continue

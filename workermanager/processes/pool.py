@@ -268,7 +268,7 @@ def count_slots(wanted: int, tasks: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return max(1, min(wanted, tasks))
-    taken = len(os.listdir("/dev/fd"))  # noqa: PTH208 - numbers, not paths
+    taken = len(os.listdir("/dev/fd"))
     return max(1, min(wanted, tasks, (soft - taken - _SPARE) // DESCRIPTORS))
 
 
