@@ -61,7 +61,8 @@ class Killed:
 
     def journal(self):
         """What the journal says of each task: it has begun, runs as a process, or has ended."""
-        text = (self._folder / "journal").read_text()
+        path = self._folder / "journal"
+        text = path.read_text() if path.exists() else ""  # killed before it was made
         names, found = {}, {}
         for line in map(json.loads, text[: text.rfind("\n") + 1].splitlines()):
             match line:
