@@ -2,11 +2,16 @@
 
 import json
 import shutil
+import subprocess
 import tomllib
 
 import pytest
 
-from tests.kit.process_pool import ROOT, Pool, task
+from examples.join import flow as examples_flow
+from tests.kit.process_pool import COMMAND, ROOT, Pool, environment, task
+from workermanager.processes.reading import read_file
+from workermanager.processes.tasks import Tasks
+from workermanager.processes.workflow import tasks_of
 
 JOIN = "examples/join"
 COMBINED = """\
@@ -31,6 +36,7 @@ def flow(tmp_path):
     [
         "flow.toml",
         "flow.json",
+        "flow.py:flow",
         pytest.param("flow-r.toml", marks=pytest.mark.skipif(not HAS_R, reason="needs Rscript")),
     ],
 )
@@ -60,6 +66,23 @@ def test_where_one_of_them_fails_nothing_is_joined(flow, tmp_path):
 def test_the_workflow_is_the_same_in_toml_and_in_json():
     in_toml = tomllib.loads((ROOT / JOIN / "flow.toml").read_text())["tasks"]
     assert in_toml == json.loads((ROOT / JOIN / "flow.json").read_text())
+
+
+def test_the_python_form_stands_for_the_same_tasks_and_runs_as_a_chain_too(flow, tmp_path):
+    tasks = [Tasks.of(tasks_of(examples_flow.flow, "flow")), read_file(f"{ROOT}/{JOIN}/flow.toml")]
+    in_python, in_toml = ([one[number] for number in range(len(one))] for one in tasks)
+    assert in_python == in_toml
+    for one in tasks:
+        one.close()
+    done = subprocess.run(
+        [*COMMAND, "run", f"{JOIN}/flow.py:flow", "--ticks", "1", "--no-history", "--quiet"],
+        cwd=ROOT,
+        env=environment({"OUT": str(tmp_path / "out")}),
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out/combined.csv").read_bytes() == COMBINED.encode()
 
 
 # after, always

@@ -69,8 +69,8 @@ class _Weaver:
             self._check_group(node, part)
             ends = [self._lay(member, after, params, always=always) for member in node.members]
             return tuple(name for names in ends for name in names)
-        if isinstance(part, Finally):
-            return self.line(node.members, after, params, always=True)
+        if isinstance(part, Finally):  # what follows waits for what failed before it as well
+            return (*after, *self.line(node.members, after, params, always=True))
         return self._refuse(node, "a pool has tasks, one after the other or at once: no more")
 
     def _check_group(self, node: Knot, group: Group) -> None:
