@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from instrumentation.arguments import as_json, param
     from instrumentation.chains import Instrumentation
+    from instrumentation.commands import Command
     from instrumentation.composing import (
         Chain,
         branch,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from instrumentation.errors import (
         AccountingError,
         Cancelled,
+        CommandFailed,
         InvalidConfig,
         InvalidStep,
         ParamError,
@@ -43,6 +46,8 @@ __all__ = [
     "AccountingError",
     "Cancelled",
     "Chain",
+    "Command",
+    "CommandFailed",
     "DeadLetter",
     "Exec",
     "Instrumentation",
@@ -60,6 +65,7 @@ __all__ = [
     "TimedOut",
     "WorkerManagerError",
     "WriteError",
+    "as_json",
     "branch",
     "chain",
     "compensate",
@@ -67,6 +73,7 @@ __all__ = [
     "finally_",
     "group",
     "on_error",
+    "param",
     "think",
 ]
 
@@ -75,6 +82,8 @@ _HOMES: Final = {
     "AccountingError": "instrumentation.errors",
     "Cancelled": "instrumentation.errors",
     "Chain": "instrumentation.composing",
+    "Command": "instrumentation.commands",
+    "CommandFailed": "instrumentation.errors",
     "DeadLetter": "instrumentation.pipelines",
     "Exec": "instrumentation.execution",
     "Instrumentation": "instrumentation.chains",
@@ -92,6 +101,7 @@ _HOMES: Final = {
     "TimedOut": "instrumentation.errors",
     "WorkerManagerError": "instrumentation.errors",
     "WriteError": "instrumentation.errors",
+    "as_json": "instrumentation.arguments",
     "branch": "instrumentation.composing",
     "chain": "instrumentation.composing",
     "compensate": "instrumentation.composing",
@@ -99,6 +109,7 @@ _HOMES: Final = {
     "finally_": "instrumentation.composing",
     "group": "instrumentation.composing",
     "on_error": "instrumentation.composing",
+    "param": "instrumentation.arguments",
     "think": "instrumentation.thinking",
 }
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from instrumentation.execution import Exec
     from instrumentation.fakes import Pools
+    from instrumentation.invocations import Completed, Invocation
 
-__all__ = ["Fence", "NamedTable", "RunContext", "Scope", "Transact"]
+__all__ = ["Execute", "Fence", "NamedTable", "RunContext", "Scope", "Transact"]
 
 T = TypeVar("T")
 
@@ -36,6 +37,22 @@ class Transact(Protocol):
         self, ctx: Exec, path: str, work: Callable[[Any], T], isolation: str | None, /
     ) -> T:
         """Run an exec's ``work``, with a connection in a transaction, until it is committed."""
+        ...
+
+
+class Execute(Protocol):
+    """What a `Command` calls: the engine's child processes, which end with the step."""
+
+    def __call__(
+        self, ctx: Exec, invocation: Invocation, timeout: float | None, max_output: int, /
+    ) -> Completed:
+        """Run a child to its end, at most ``timeout`` seconds; keep so many bytes of its output.
+
+        Raises:
+            CommandFailed: it cannot be started.
+            TimedOut: it took too long, and is no more.
+            Cancelled: the step was called off, and it is no more.
+        """
         ...
 
 
@@ -98,9 +115,9 @@ class RunContext:
 
     ``env`` is the environment with ``.env`` below it, read anew at tick boundaries. ``epoch`` and
     ``planned_ns`` (the offset at which exec n is planned) make ``ctx.now``. ``sleep`` waits
-    for seconds unless the run is stopped meanwhile. ``transact`` is None without a database.
-    ``pools`` are the run's tables of pooled values. ``cancelled`` turns true on "stop now", and
-    ``cause`` says why.
+    for seconds unless the run is stopped meanwhile. ``transact`` is None without a database,
+    ``execute`` where no child process can be started. ``pools`` are the run's tables of pooled
+    values. ``cancelled`` turns true on "stop now", and ``cause`` says why.
     """
 
     id: str
@@ -112,6 +129,7 @@ class RunContext:
     started_at: datetime
     pools: Pools
     transact: Transact | None = None
+    execute: Execute | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cancelled: bool = False
     cause: BaseException | str = "the run was stopped"

@@ -7,6 +7,7 @@
     │   └── InvalidStep     a step that cannot be called, or returned what no chain can follow
     ├── ParamError          a param that is missing or of another type than asked for
     ├── StepError           a step failed its exec: path, attempt, and the cause
+    ├── CommandFailed       a child process did not start, failed, or wrote what nobody can read
     ├── TimedOut            something took longer than it may (also a TimeoutError)
     ├── WriteError          the database refused an exec's rows
     ├── AccountingError     the counts of a run do not add up: a bug of ours
@@ -24,6 +25,7 @@ from typing import Any, Self
 __all__ = [
     "AccountingError",
     "Cancelled",
+    "CommandFailed",
     "InvalidConfig",
     "InvalidStep",
     "ParamError",
@@ -93,6 +95,31 @@ class StepError(WorkerManagerError):
         tries = "" if self.attempt == 1 else f" on attempt {self.attempt}"
         told = text_of(self.cause)
         return f"step {self.path} failed{tries}: {type(self.cause).__name__}: {told}"
+
+
+class CommandFailed(WorkerManagerError):
+    """A child process did not start, did not end well, or wrote what nobody can read.
+
+    ``command`` is its program. ``exit_code`` is 128 + ``signal`` where a signal ended it, and 127
+    or 126 where it could not be started; ``stderr`` is the end of what it wrote there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        command: str,
+        exit_code: int,
+        signal: int | None = None,
+        stderr: str = "",
+    ) -> None:
+        super().__init__(message, command, exit_code, signal, stderr)
+        self.command = command
+        self.exit_code = exit_code
+        self.signal = signal
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class TimedOut(WorkerManagerError, TimeoutError):

@@ -27,11 +27,11 @@ class Invocation(NamedTuple):
 class Completed(NamedTuple):
     """How a child ended: ``exit_code`` is 128 + ``signal`` where a signal ended it.
 
-    ``is_truncated`` says that it wrote more than is kept.
+    ``is_truncated`` says that it wrote more to its standard output than is kept.
     """
 
-    exit_code: int
-    signal: int | None
-    stdout: bytes
-    stderr: bytes
+    exit_code: int = 0
+    signal: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""
     is_truncated: bool = False

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
         AccountingError,
         Cancelled,
         Chain,
+        Command,
+        CommandFailed,
         DeadLetter,
         Exec,
         Instrumentation,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         TimedOut,
         WorkerManagerError,
         WriteError,
+        as_json,
         branch,
         chain,
         compensate,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         finally_,
         group,
         on_error,
+        param,
         think,
     )
     from workermanager.cancelling import Context
@@ -57,6 +61,8 @@ __all__ = [
     "AccountingError",
     "Cancelled",
     "Chain",
+    "Command",
+    "CommandFailed",
     "Context",
     "DeadLetter",
     "Exec",
@@ -88,6 +94,7 @@ __all__ = [
     "WorkerManagerError",
     "WorkerPool",
     "WriteError",
+    "as_json",
     "branch",
     "chain",
     "compensate",
@@ -96,6 +103,7 @@ __all__ = [
     "group",
     "load_report",
     "on_error",
+    "param",
     "think",
 ]
 

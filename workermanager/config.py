@@ -30,6 +30,7 @@ PREFIX: Final = "WORKERMANAGER_"
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
 _FOR_TESTS: Final = PREFIX + "TEST_"
+_OF_COMMANDS: Final = frozenset({f"{PREFIX}ATTEMPT", f"{PREFIX}KEY", f"{PREFIX}PATH"})
 _LONGEST_LIST: Final = 1_000_000
 
 
@@ -65,6 +66,8 @@ class Config:
     def load(cls, environment: Mapping[str, str]) -> Config:
         """Read every ``WORKERMANAGER_*`` variable; an empty one counts as not set.
 
+        Those that a command finds its exec in are no settings: it may be a run itself.
+
         Raises:
             InvalidConfig: an unknown name or a wrong value; the message names the variable.
         """
@@ -72,6 +75,8 @@ class Config:
         values: dict[str, Any] = {}
         for variable, text in environment.items():
             if not variable.startswith(PREFIX) or variable.startswith(_FOR_TESTS):
+                continue
+            if variable in _OF_COMMANDS:
                 continue
             name = variable.removeprefix(PREFIX).lower()
             if name not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from instrumentation.composing import (
@@ -78,6 +79,7 @@ def _part(node: Node, role: str = "") -> Part:
 
 def _of_step(link: Link) -> dict[str, Any]:
     return {
+        "command": _program(link.fn),
         "async": link.is_async or None,
         "retry": None if link.retry is None else _attempts(link.retry),
         "timeout": _seconds(link.timeout),
@@ -117,6 +119,12 @@ def _limit(limit: Limiter) -> str:
         return limit.name
     weight = f", weight {limit.weight}" if limit.weight > 1 else ""
     return f"{limit.name} ({limit}{weight})"
+
+
+def _program(fn: object) -> str | None:
+    """The program, if it is a Command; without them, they are not imported."""
+    commands = sys.modules.get("instrumentation.commands")
+    return fn.command if commands is not None and isinstance(fn, commands.Command) else None
 
 
 def _called(fn: object) -> str:

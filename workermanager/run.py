@@ -99,7 +99,7 @@ class Run:
         self._handoff = Handoff(cursor, self._elapsed, plan.threads)
         skipped = 0 if resumed is None else len(resumed.durable)
         self._books = Books(plan, self._handoff, skipped)
-        self._staff = Staff(
+        self._staff: Staff = Staff(
             plan,
             self._books,
             self._handoff,
@@ -107,7 +107,9 @@ class Run:
             partial(workplace.enter, self),
             self._stop_now,
             self._bell,
+            parent._staff if parent else None,
         )
+        self._context.execute = self._staff.commands
         self._stopping = Stopping(
             self._context, self._scope, self._handoff, self._bell, plan.grace_ns, clock.now
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from loguru import logger
 
 from workermanager.alarms import Alarms
+from workermanager.commanding import Commands
 from workermanager.crew import Crew
 from workermanager.errands import Desk
 from workermanager.garbage import fewer_collections
@@ -43,9 +44,10 @@ class Staff:
 
     Where a step of the chain is async, one of them runs an event loop, unless there is a ``loop``
     of the caller's; the others run plain steps. ``enter`` is called on each thread with its desk,
-    and in each async step. ``crash`` is what went wrong with one of them, a bug of ours;
-    ``on_crash`` is called then. ``stopper`` is what a step raised to leave the run (SystemExit,
-    KeyboardInterrupt).
+    and in each async step. ``commands`` runs the child processes of its steps; ``around`` is the
+    staff of the run that this one is nested in. ``crash`` is what went wrong with a thread, a bug
+    of ours; ``on_crash`` is called then. ``stopper`` is what a step raised to leave the run
+    (SystemExit, KeyboardInterrupt).
     """
 
     assignment: Assignment
@@ -59,7 +61,9 @@ class Staff:
         enter: Callable[[Place], None],
         on_crash: Callable[[], None],
         bell: Bell,
+        around: Staff | None,
     ) -> None:
+        self.commands: Commands = Commands(scope, around.commands if around else None)
         self._plan = plan
         self._books = books
         self._handoff = handoff
@@ -114,6 +118,7 @@ class Staff:
 
     def close(self, *, is_left_behind: bool) -> None:
         """Wait for every thread that is not stuck, or not even for those."""
+        self.commands.close(is_left_behind=is_left_behind)
         if not is_left_behind:
             self.pool.join()
         self.crew.close(0.0 if is_left_behind else None)

@@ -17,6 +17,7 @@ __all__ = ["draw", "is_plain"]
 
 _WIDEST: Final = 40  # what is longer pushes its own settings aside, and nobody else's
 _WORDS: Final = {
+    "command": "runs {}",
     "async": "async",
     "retry": "up to {}",
     "item": "as {}",

@@ -5,7 +5,8 @@ What is simulated, and what is not, is in ``docs/testing.md``.
 
 from __future__ import annotations
 
+from instrumentation.invocations import Completed, Invocation
 from workermanager.testing.clock import VirtualClock
 from workermanager.testing.rehearsal import Rehearsal
 
-__all__ = ["Rehearsal", "VirtualClock"]
+__all__ = ["Completed", "Invocation", "Rehearsal", "VirtualClock"]

@@ -23,7 +23,7 @@ from workermanager.testing.stage import Stage
 from workermanager.watching import Watch
 
 if TYPE_CHECKING:
-    from instrumentation.engine import RunContext
+    from instrumentation.engine import Execute, RunContext
     from workermanager.database.writer import Writer
     from workermanager.plan import Plan
     from workermanager.report import Report
@@ -37,13 +37,19 @@ _SECOND_NS: Final = 1_000_000_000
 class Performance:
     """Plays a plan once. ``memory`` has the rows then, ``context`` is what its execs share.
 
-    The plan's database and ledger are left alone.
+    ``execute`` is what commands call. The plan's database and ledger are left alone.
 
     Raises:
         InvalidConfig: the plan has no end.
     """
 
-    def __init__(self, plan: Plan, clock: StageClock, around: RunContext | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        clock: StageClock,
+        execute: Execute,
+        around: RunContext | None = None,
+    ) -> None:
         if plan.arrivals.total is None and plan.source_context is None:
             raise InvalidConfig("ticks: a rehearsal needs an end; say how many ticks there are")
         self.memory = Memory()
@@ -55,6 +61,7 @@ class Performance:
         env = None if environment is None else environment.values
         self.context = make_context(plan, around, env, self._scope.sleep)
         self.context.transact = refuse_transaction
+        self.context.execute = execute
         cursor = Cursor(plan.arrivals, plan.overrun, self._places, plan.warm_end)
         if environment is not None:
             cursor.on_tick = partial(reread, environment, self.context)

@@ -9,6 +9,7 @@ from instrumentation.chains import as_instrumentation
 from instrumentation.errors import Cancelled, InvalidConfig
 from instrumentation.execution import Outcome, Result
 from workermanager.plan import Plan, plan_once
+from workermanager.testing.answering import execute_by
 from workermanager.testing.clock import StageClock
 from workermanager.testing.performance import Performance
 from workermanager.worker import Worker
@@ -16,6 +17,7 @@ from workermanager.worker import Worker
 if TYPE_CHECKING:
     from instrumentation.composing import Chain
     from workermanager.report import Report
+    from workermanager.testing.answering import Answer
     from workermanager.testing.clock import VirtualClock
 
 __all__ = ["Rehearsal"]
@@ -29,11 +31,17 @@ class Rehearsal:
 
     ``clock`` is what time passes on: put it forward in a step for what its work takes. ``results``
     has a Result for each exec that ran to its end and ``rows`` the rows of those that were ok, by
-    table; both in the order of the execs.
+    table; both in the order of the execs. No process is started: ``commands`` is called with the
+    `Invocation` of each `Command`, and gives what that would write to its standard output, or a
+    `Completed`.
+
+    Raises:
+        InvalidConfig: ``commands`` is no function.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, commands: Answer | None = None) -> None:
         self._clock = StageClock()
+        self._execute = execute_by(commands, self._clock)
         self.clock: VirtualClock = self._clock
         self.results: list[Result] = []
         self.rows: dict[str, list[dict[str, Any]]] = {}
@@ -60,11 +68,13 @@ class Rehearsal:
         seed = _SEED if worker.seed is None else worker.seed
         plan = replace(worker, seed=seed, run_id=worker.run_id or _RUN_ID).plan()
         self.results, self.rows = [], {}
-        performance = Performance(self._listening(plan), self._clock)
+        performance = Performance(self._listening(plan), self._clock, self._execute)
         report = self._play(performance)
         if plan.callback is not None and not performance.is_stopping:
             once = plan_once(plan.callback, plan, {"report": report}, f"{plan.run_id}.callback")
-            followed = self._play(Performance(once, self._clock, performance.context))
+            followed = self._play(
+                Performance(once, self._clock, self._execute, performance.context)
+            )
             report = report.followed_by(followed)
         return report
 
