@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from instrumentation.errors import InvalidConfig
+from workermanager.processes import leftovers
 from workermanager.processes.leftovers import Leftover, start_of, stop_leftovers
 
 OBEYS = 'echo ready; read -r never < "$0"'
@@ -87,6 +89,17 @@ def test_another_process_that_has_the_number_is_left_alone(leave):
     unknown = one.as_leftover._replace(start=None)
     assert stop_leftovers([stranger, unknown]) == []
     assert one.process.poll() is None
+
+
+def test_what_is_another_users_is_refused(leave, monkeypatch):
+    one = leave(OBEYS)
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch, pytest.raises(InvalidConfig, match="is another user's"):
+        patch.setattr(leftovers.os, "killpg", refuse)
+        stop_leftovers([one.as_leftover])
 
 
 def test_what_has_ended_is_not_found(leave):

@@ -277,6 +277,15 @@ def test_standard_output_has_what_was_written(capfdbinary):
     assert capfdbinary.readouterr().out == b"[]\n"
 
 
+def test_standard_output_stays_open_for_others_after_the_commit(capfdbinary):
+    out = StandardOutput()
+    out.write(b"[]\n")
+    out.commit()
+    out.discard()
+    os.write(1, b"more")
+    assert capfdbinary.readouterr().out == b"[]\nmore"
+
+
 def test_standard_output_that_is_full_says_so_once():
     with Path("/dev/full").open("wb") as full:
         done = run(FAILS, stdout=full)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from instrumentation.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +50,7 @@ def stop_leftovers(unfinished: Iterable[Leftover], grace_s: float = 5.0) -> list
     """Stop the groups of those that are alive, with KILL after the grace; give which they were.
 
     Raises:
-        PermissionError: one of them belongs to another user.
+        InvalidConfig: one of them belongs to another user.
     """
     found = [one for one in unfinished if one.is_alive]
     groups = {one.pid for one in found if one.pid is not None}
@@ -62,8 +63,14 @@ def stop_leftovers(unfinished: Iterable[Leftover], grace_s: float = 5.0) -> list
 
 def _signal(groups: Iterable[int], signal: Signals) -> None:
     for group in groups:
-        with suppress(ProcessLookupError):
+        try:
             os.killpg(group, signal)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            raise InvalidConfig(
+                f"process {group} of an earlier pool runs yet, and is another user's: end it first"
+            ) from None
 
 
 def _wait_for(groups: set[int], seconds: float) -> set[int]:
