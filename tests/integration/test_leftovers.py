@@ -97,9 +97,10 @@ def test_what_is_another_users_is_refused(leave, monkeypatch):
     def refuse(*_):
         raise PermissionError(1, "Operation not permitted")
 
-    with monkeypatch.context() as patch, pytest.raises(InvalidConfig, match="is another user's"):
-        patch.setattr(leftovers.os, "killpg", refuse)
+    monkeypatch.setattr(leftovers.os, "killpg", refuse)
+    with pytest.raises(InvalidConfig, match=f"process {one.pid} of an .* is another user's"):
         stop_leftovers([one.as_leftover])
+    monkeypatch.undo()
 
 
 def test_what_has_ended_is_not_found(leave):
