@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from instrumentation.errors import InvalidConfig
 from workermanager.durations import parse_duration
-from workermanager.processes.halting import parse_halt
 from workermanager.processes.pool import PoolSettings
 from workermanager.processes.reading import read_file, read_text
 from workermanager.processes.sizes import parse_size
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PoolRequest", "read_settings", "read_tasks"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolRequest:
+class PoolRequest(NamedTuple):
     """What the command line asks of a pool, as it stands there."""
 
     tasks: str | None
@@ -61,13 +58,18 @@ def read_settings(request: PoolRequest) -> PoolSettings:
         timeout_ns = parse_duration(request.timeout, "--timeout")
         if not timeout_ns:
             raise InvalidConfig("--timeout 0: wanted more than that")
+    halt = None
+    if request.halt is not None:
+        from workermanager.processes.halting import parse_halt  # noqa: PLC0415 - few pools have one
+
+        halt = parse_halt(request.halt, "--halt")
     return PoolSettings(
         slots=_read_slots(request.max_threads),
         timeout_ns=timeout_ns,
         retries=_read_count(request.retries, "--retries", 0),
         grace_ns=parse_duration(request.grace, "--grace"),
         max_output=parse_size(request.max_output, "--max-output"),
-        halt=None if request.halt is None else parse_halt(request.halt, "--halt"),
+        halt=halt,
     )
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
 from instrumentation.errors import InvalidConfig
-from workermanager.cli.bar import Bar
 from workermanager.cli.pool_request import PoolRequest, read_settings, read_tasks
 from workermanager.cli.witnesses import Filing, Listeners, Reasons, Stream, Verbose, say
 from workermanager.processes.encoding import encode
-from workermanager.processes.folder import ResultFolder
-from workermanager.processes.journal import Journal
-from workermanager.processes.leftovers import stop_leftovers
 from workermanager.processes.outfile import Outfile, StandardOutput
 from workermanager.processes.pool import ProcessPool, count_slots
 from workermanager.processes.records import Records
@@ -26,6 +20,8 @@ from workermanager.processes.task import EXIT_NOT_RUN, Status, TaskResult
 if TYPE_CHECKING:
     from types import FrameType
 
+    from workermanager.cli.bar import Bar
+    from workermanager.processes.folder import ResultFolder
     from workermanager.processes.pool import PoolSettings, Witness
     from workermanager.processes.task import Task
     from workermanager.processes.tasks import Tasks
@@ -50,7 +46,7 @@ def conduct(request: PoolRequest) -> int:
                 return 0
             output = StandardOutput() if request.outfile is None else Outfile(request.outfile)
             resources.callback(output.discard)  # nothing is left of it, unless it is committed
-            folder = None if request.results is None else ResultFolder(request.results)
+            folder = _open_folder(request.results)
             records = _open_records(request, tasks, settings.grace_ns)
             resources.callback(records.close)
         except InvalidConfig as error:
@@ -58,7 +54,7 @@ def conduct(request: PoolRequest) -> int:
             return _EXIT_FAILED if request.compat else _EXIT_BAD_INPUT
         except OSError as error:
             return _refuse_output(request, error)
-        settings = replace(settings, slots=count_slots(settings.slots, len(tasks)))
+        settings = settings._replace(slots=count_slots(settings.slots, len(tasks)))
         return _Course(request, settings, tasks, records, output, folder).run()
 
 
@@ -69,10 +65,32 @@ def _refuse_output(request: PoolRequest, error: OSError) -> int:
     return _EXIT_FAILED if request.compat else _EXIT_OUTPUT
 
 
+# What most pools have no use for is imported where it is wanted: each module is a millisecond.
+
+
+def _open_folder(path: str | None) -> ResultFolder | None:
+    if path is None:
+        return None
+    from workermanager.processes.folder import ResultFolder  # noqa: PLC0415
+
+    return ResultFolder(path)
+
+
+def _open_bar(request: PoolRequest, total: int, known: int) -> Bar | None:
+    if not request.bar:
+        return None
+    from workermanager.cli.bar import Bar  # noqa: PLC0415
+
+    return Bar(total, known)
+
+
 def _open_records(request: PoolRequest, tasks: Tasks, grace_ns: int) -> Records:
     """Where results are kept; what an earlier pool has left behind is named, and ended."""
     if request.journal is None:
         return Records(len(tasks), is_compat=request.compat)
+    from workermanager.processes.journal import Journal  # noqa: PLC0415
+    from workermanager.processes.leftovers import stop_leftovers  # noqa: PLC0415
+
     journal = Journal(
         request.journal,
         tasks,
@@ -94,6 +112,8 @@ def _show_plan(tasks: Tasks) -> None:
 
 def _describe(task: Task) -> str:
     """A task on one line, as a shell would be given it."""
+    import shlex  # noqa: PLC0415 - of use here only
+
     line = shlex.join((task.command, *task.args))
     if task.env:
         unset = [f"-u {shlex.quote(name)}" for name, value in task.env.items() if value is None]
@@ -125,7 +145,7 @@ class _Course:
         self._output = output
         self._signal = 0
         self._known = [number for number in range(len(tasks)) if records.status(number) is not None]
-        self._bar = Bar(len(tasks), len(self._known)) if request.bar else None
+        self._bar = _open_bar(request, len(tasks), len(self._known))
         self._stream = Stream(records, output, self._stop) if request.as_completed else None
         self._filing = Filing(folder, self._stop) if folder is not None else None
         self._pool = ProcessPool(tasks, records, settings, Listeners(self._witnesses()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from pathlib import Path
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Final
 
@@ -78,7 +77,7 @@ def _spawn_elsewhere(
     """In another directory, which posix_spawn cannot: costs some 100 µs more."""
     import subprocess  # noqa: PLC0415 - 3 ms that few pools need
 
-    if not Path(cwd).is_dir():
+    if not os.path.isdir(cwd):
         raise CannotStart(EXIT_NOT_EXECUTABLE, f"cwd {cwd!r} is no directory")
     stdin, stdout, stderr = streams
     child = subprocess.Popen(  # noqa: S603 - to execute it is what we are asked for
@@ -149,15 +148,15 @@ def _find(invocation: Invocation, environment: Mapping[str, str]) -> str:
 
 
 def _explain(error: OSError, program: str, cwd: str | None) -> tuple[int, str]:
-    place = Path(cwd or ".", program)
-    if error.errno in _NOT_FOUND and not place.exists():
+    place = os.path.join(cwd or ".", program)
+    if error.errno in _NOT_FOUND and not os.path.exists(place):
         return EXIT_NOT_FOUND, f"there is no {program}"
     if error.errno == errno.ENOENT:
         return EXIT_NOT_EXECUTABLE, f"{program} names an interpreter that is not there"
     if error.errno == errno.ENOEXEC:
         return EXIT_NOT_EXECUTABLE, f"{program} is neither a program nor a script that begins #!"
     if error.errno == errno.EACCES:
-        what = "is a directory" if place.is_dir() else "is not executable"
+        what = "is a directory" if os.path.isdir(place) else "is not executable"
         return EXIT_NOT_EXECUTABLE, f"{program} {what}"
     return EXIT_NOT_EXECUTABLE, f"{program}: {error.strerror}"
 

@@ -6,7 +6,6 @@ import os
 import resource
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from workermanager.processes.children import DESCRIPTORS, CannotStart, Children
@@ -35,8 +34,7 @@ _MOST_TRIES: Final = 50  # where there is no room for a single child: 5 s
 _FAILURES: Final = frozenset({Status.FAILED, Status.SIGNALED, Status.TIMEOUT})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSettings:
+class PoolSettings(NamedTuple):
     """How a pool goes about its tasks. Times are nanoseconds, sizes bytes.
 
     ``timeout_ns`` and ``retries`` are for tasks that have none of their own; ``grace_ns`` is how
