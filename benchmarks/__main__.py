@@ -22,6 +22,7 @@ NAMES = (
     "startup",
     "seeding",
     "pipeline",
+    "pool",
 )
 
 

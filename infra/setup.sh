@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes $VENV with every package that requirements.lock pins. With the argument "tests" it sees to
-# PostgreSQL's programs and to Chromium instead: tests start servers and browsers of their own.
+# PostgreSQL's programs, Chromium and PHP instead: tests start servers and browsers of their own, and
+# call the process pool from another language.
 # Quiet, and safe to run again.
 set -eu
 cd "$(dirname "$0")/.."
@@ -39,6 +40,7 @@ has_chromium() {
 
 if [ "${1-}" = tests ]; then
     has_chromium || need "Chromium" chromium fonts-dejavu-core
+    command -v php >/dev/null || need "PHP" php-cli
     has_postgres && exit
     if may_install; then # without the server that Debian would set up and start along with it
         no_server=/etc/postgresql-common/createcluster.d/workermanager.conf

@@ -26,3 +26,13 @@ def warnings():
     yield told
     logger.remove(number)
     logger.disable("workermanager")
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Calls ``workermanager pool`` in an empty folder; what it started is over at the end."""
+    from tests.kit.process_pool import Pool
+
+    calls = Pool(tmp_path)
+    yield calls
+    calls.close()

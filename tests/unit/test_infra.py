@@ -1,6 +1,7 @@
 """Whether what is in infra/ would be understood, as far as that shows without running it."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -222,3 +223,44 @@ def test_compose_takes_it_where_there_is_one():
 @pytest.mark.parametrize(("shell", "script"), [("sh", "infra/setup.sh"), ("bash", ".ci/run")])
 def test_a_script_can_be_parsed(shell, script):
     assert accepts(shell, "-n", script)
+
+
+STAND_INS = ("chromium", "php", "postgres")
+
+
+@pytest.fixture
+def see_to_what_tests_need(tmp_path):
+    """Call setup.sh where only some programs are, by somebody who may not install the others."""
+
+    def call(*programs):
+        for name in ("dirname", "sh"):
+            (tmp_path / name).symlink_to(shutil.which(name))
+        for name, answer in {"id": "echo 1000", **dict.fromkeys(programs, "exit 1")}.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+            (tmp_path / name).chmod(0o755)
+        command = ("sh", "infra/setup.sh", "tests")
+        environment = {"PATH": str(tmp_path)}
+        return subprocess.run(
+            command, cwd=TOP, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return call
+
+
+def test_where_all_that_tests_need_is_there_nothing_is_said_or_installed(see_to_what_tests_need):
+    done = see_to_what_tests_need(*STAND_INS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("chromium", "Chromium is missing: apt-get install chromium fonts-dejavu-core\n"),
+        ("php", "PHP is missing: apt-get install php-cli\n"),
+    ],
+)
+def test_who_may_not_install_is_told_in_a_line_what_is_missing(
+    program, told, see_to_what_tests_need
+):
+    done = see_to_what_tests_need(*(name for name in STAND_INS if name != program))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)

@@ -1,4 +1,4 @@
-"""The command line: ``workermanager run|resume|runs|check|report``."""
+"""The command line: ``workermanager run|resume|runs|check|report|pool``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "runs": "workermanager.cli.runs",
     "check": "workermanager.cli.check",
     "report": "workermanager.cli.report",
+    "pool": "workermanager.cli.pool",
 }
 
 

@@ -41,7 +41,7 @@ def command(
 ) -> int:
     """Check TARGET and show the plan of its run: no exec runs, no database is touched.
 
-    TARGET is module:name or path/file.py:name: a Worker, an Instrumentation, a step, or a
+    TARGET is module:name or path/file.py:name: a Worker, a chain, a step, or a
     function that returns one.
     """
     assignments = read_params(params_file, assignments)

@@ -42,7 +42,7 @@ def command(
 ) -> int:
     """Run TARGET: every exec on its tick, then a summary of what came of each.
 
-    TARGET is module:name or path/file.py:name: a Worker, an Instrumentation, a step, or a
+    TARGET is module:name or path/file.py:name: a Worker, a chain, a step, or a
     function that returns one.
 
     Ctrl-C, SIGTERM or SIGHUP takes no new arrivals and lets the running execs end; a second one

@@ -11,9 +11,11 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from instrumentation.chains import Instrumentation, as_instrumentation
+from instrumentation.commands import Command
+from instrumentation.composing import Composition
 from instrumentation.errors import InvalidConfig
 from instrumentation.steps import Step
 from workermanager.worker import Worker
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["adapt", "find_worker", "parse_params", "parse_tags", "read_params"]
 
 T = TypeVar("T")
+_CHAINS: Final = (Instrumentation, Composition, Step, Command, list, tuple)
 
 
 def find_worker(target: str) -> Worker:
     """The Worker that ``module:name`` or ``path/file.py:name`` names.
 
-    The name may stand for a Worker, an Instrumentation, a function that takes nothing and returns
+    The name may stand for a Worker, a chain of any form, a function that takes nothing and returns
     one of these, or a step.
 
     Raises:
@@ -175,7 +178,7 @@ def _look_up(module: ModuleType, name: str, target: str) -> object:
 
 def _call_factory(found: object, target: str) -> object:
     """The value itself, or what it returns if it is a function that takes nothing."""
-    if isinstance(found, Worker | Instrumentation | Step) or not callable(found):
+    if isinstance(found, (Worker, *_CHAINS)) or not callable(found):
         return found
     try:
         inspect.signature(found).bind()
@@ -187,9 +190,9 @@ def _call_factory(found: object, target: str) -> object:
 def _as_worker(found: object, target: str) -> Worker:
     if isinstance(found, Worker):
         return found
-    if isinstance(found, Instrumentation | Step | list | tuple) or inspect.isroutine(found):
+    if isinstance(found, _CHAINS) or inspect.isroutine(found):
         return Worker(found)
     raise InvalidConfig(
         f"target {target!r}: found {found if inspect.isclass(found) else type(found)}; "
-        f"wanted a Worker, an Instrumentation, a step, or a function that returns one"
+        f"wanted a Worker, a chain, a step, or a function that returns one"
     )

@@ -156,7 +156,7 @@ class Children:
         There is none if the time is over, somebody called `wake`, or no child is running.
         """
         until = None if timeout_ns is None else self._now() + timeout_ns
-        while not self._ended and self._running:
+        while not self._ended and (self._running or until is not None):
             if self._look(self._patience(until)) or (until is not None and self._now() >= until):
                 break
         ended, self._ended = self._ended, []

@@ -90,6 +90,7 @@ def _spawn_elsewhere(
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
+        close_fds=False,  # as posix_spawn has it: those that we open are closed in any case
     )
     child.returncode = 0  # it is ours to wait for: without it, Popen would when it is collected
     return child.pid
@@ -135,7 +136,7 @@ def _find(invocation: Invocation, environment: Mapping[str, str]) -> str:
     for folder in environment.get("PATH", os.defpath).split(os.pathsep):
         path = f"{folder or '.'}/{command}"
         try:
-            if S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - a Path costs more than the call
+            if S_ISDIR(os.stat(path).st_mode):
                 continue
         except (OSError, ValueError):
             continue

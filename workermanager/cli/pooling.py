@@ -1,0 +1,206 @@
+"""Conducts a process pool on the command line: tasks in, signals heeded, results out, exit code."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import rich_click as click
+
+from instrumentation.errors import InvalidConfig
+from workermanager.cli.bar import Bar
+from workermanager.cli.pool_request import PoolRequest, read_settings, read_tasks
+from workermanager.cli.witnesses import Filing, Listeners, Reasons, Stream, Verbose, say
+from workermanager.processes.encoding import encode
+from workermanager.processes.folder import ResultFolder
+from workermanager.processes.journal import Journal
+from workermanager.processes.leftovers import stop_leftovers
+from workermanager.processes.outfile import Outfile, StandardOutput
+from workermanager.processes.pool import ProcessPool, count_slots
+from workermanager.processes.records import Records
+from workermanager.processes.task import EXIT_NOT_RUN, Status, TaskResult
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from workermanager.processes.pool import PoolSettings, Witness
+    from workermanager.processes.task import Task
+    from workermanager.processes.tasks import Tasks
+
+__all__ = ["conduct"]
+
+_EXIT_FAILED: Final = 1
+_EXIT_BAD_INPUT: Final = 2
+_EXIT_OUTPUT: Final = 3
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def conduct(request: PoolRequest) -> int:
+    """Run the tasks, write a result for each, and give the exit code."""
+    with ExitStack() as resources:
+        try:
+            settings = read_settings(request)
+            tasks = read_tasks(request)
+            resources.callback(tasks.close)
+            if request.dry_run:
+                _show_plan(tasks)
+                return 0
+            output = StandardOutput() if request.outfile is None else Outfile(request.outfile)
+            resources.callback(output.discard)  # nothing is left of it, unless it is committed
+            folder = None if request.results is None else ResultFolder(request.results)
+            records = _open_records(request, tasks, settings.grace_ns)
+            resources.callback(records.close)
+        except InvalidConfig as error:
+            say(str(error))
+            return _EXIT_FAILED if request.compat else _EXIT_BAD_INPUT
+        except OSError as error:
+            return _refuse_output(request, error)
+        settings = replace(settings, slots=count_slots(settings.slots, len(tasks)))
+        return _Course(request, settings, tasks, records, output, folder).run()
+
+
+def _refuse_output(request: PoolRequest, error: OSError) -> int:
+    say(
+        str(error) if error.strerror is None else f"{error.filename or 'results'}: {error.strerror}"
+    )
+    return _EXIT_FAILED if request.compat else _EXIT_OUTPUT
+
+
+def _open_records(request: PoolRequest, tasks: Tasks, grace_ns: int) -> Records:
+    """Where results are kept; what an earlier pool has left behind is named, and ended."""
+    if request.journal is None:
+        return Records(len(tasks), is_compat=request.compat)
+    journal = Journal(
+        request.journal,
+        tasks,
+        resume=request.resume,
+        rerun_failed=request.rerun_failed,
+        is_compat=request.compat,
+    )
+    for one in journal.unfinished:
+        say(f"{one.identifier}: had begun, and has no end in {request.journal}: it runs again")
+    for one in stop_leftovers(journal.unfinished, grace_ns / 1e9):
+        say(f"{one.identifier}: process {one.pid} of the earlier attempt was still there: stopped")
+    return journal
+
+
+def _show_plan(tasks: Tasks) -> None:
+    for number in range(len(tasks)):
+        click.echo(_describe(tasks[number]))
+
+
+def _describe(task: Task) -> str:
+    """A task on one line, as a shell would be given it."""
+    line = shlex.join((task.command, *task.args))
+    if task.env:
+        unset = [f"-u {shlex.quote(name)}" for name, value in task.env.items() if value is None]
+        sets = [f"{name}={value}" for name, value in task.env.items() if value is not None]
+        line = " ".join(["env", *unset, *map(shlex.quote, sets), line])
+    if task.cwd is not None:
+        line = f"cd {shlex.quote(task.cwd)} && {line}"
+    notes = ["always"] if task.always else []
+    notes += [f"after {', '.join(task.after)}"] if task.after else []
+    text = f"{task.identifier}{f' ({chr(32).join(notes)})' if notes else ''}: {line}"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+class _Course:
+    """One pool under way: who hears of it, what ends it, and where its results go."""
+
+    def __init__(
+        self,
+        request: PoolRequest,
+        settings: PoolSettings,
+        tasks: Tasks,
+        records: Records,
+        output: Outfile | StandardOutput,
+        folder: ResultFolder | None,
+    ) -> None:
+        self._request = request
+        self._tasks = tasks
+        self._records = records
+        self._output = output
+        self._signal = 0
+        self._known = [number for number in range(len(tasks)) if records.status(number) is not None]
+        self._bar = Bar(len(tasks), len(self._known)) if request.bar else None
+        self._stream = Stream(records, output, self._stop) if request.as_completed else None
+        self._filing = Filing(folder, self._stop) if folder is not None else None
+        self._pool = ProcessPool(tasks, records, settings, Listeners(self._witnesses()))
+
+    def _witnesses(self) -> list[Witness]:
+        says = Verbose() if self._request.verbose else Reasons() if self._request.compat else None
+        return [one for one in (self._stream, self._filing, says, self._bar) if one is not None]
+
+    def run(self) -> int:
+        """Run the pool, write what came of it, and give the exit code."""
+        faults: list[OSError | None] = []
+        self._heed_signals()
+        if self._stream is not None:
+            self._recall(self._stream)
+        try:
+            self._pool.run()
+        except OSError as error:  # results could not be kept: those that were can be written yet
+            faults.append(error)
+        if self._bar is not None:
+            self._bar.close()
+        faults += [one.fault for one in (self._stream, self._filing) if one is not None]
+        faults.append(self._write_results())
+        fault = next((fault for fault in faults if fault is not None), None)
+        if fault is not None:
+            return _refuse_output(self._request, fault)
+        return self._exit_code()
+
+    def _recall(self, stream: Stream) -> None:
+        for number in self._known:
+            stream.copy(number)
+
+    def _write_results(self) -> OSError | None:
+        try:
+            if self._stream is None:
+                self._output.write(b"[")
+                for number in range(len(self._tasks)):
+                    self._output.write(b"," if number else b"")
+                    self._copy(number)
+                self._output.write(b"]\n")
+            self._output.commit()
+        except OSError as error:
+            return error
+        return None
+
+    def _copy(self, number: int) -> None:
+        if self._records.status(number) is not None:
+            self._records.copy(number, self._output.write)
+            return
+        lost = TaskResult(
+            self._tasks[number].identifier,
+            Status.CANCELLED,
+            EXIT_NOT_RUN,
+            reason="results could not be kept any more",
+        )
+        for piece in encode(lost, is_compat=self._request.compat):
+            self._output.write(piece)
+
+    # Signals
+
+    def _heed_signals(self) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no status is kept
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signal = self._signal or number
+        self._stop()
+
+    def _stop(self) -> None:
+        self._pool.stop()
+
+    def _exit_code(self) -> int:
+        if self._signal:
+            return 128 + self._signal
+        if self._request.compat:
+            return 0
+        counts = self._pool.counts
+        return 0 if counts[Status.OK] == len(self._tasks) else _EXIT_FAILED
