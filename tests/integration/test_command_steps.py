@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.kit.processes import Pipe, Sightings
 from workermanager import (
+    Cancelled,
     Command,
     CommandFailed,
     Context,
@@ -34,6 +37,7 @@ from workermanager import (
     on_error,
     param,
 )
+from workermanager.commanding import Commands
 from workermanager.processes.children import Children
 
 PRINTS_ITS_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
@@ -320,6 +324,22 @@ def test_a_failure_beside_it_ends_a_command(ready, watch, seen):
     assert isinstance(result.error.cause, LookupError)
 
 
+def test_stop_now_hurries_a_command_that_is_told_to_end_already(ready, watch, seen):
+    def fail(ctx, params):
+        watch()
+        failing.set()
+        raise LookupError("no")
+
+    failing = threading.Event()
+    run = begin(group(endless(ready, DEAF), fail))
+    assert failing.wait(30)
+    assert not run.wait(0.05)
+    run.stop(now=True)
+    run.finish()
+    assert seen.are_alive == 0
+    assert not run._stopping.is_left_behind
+
+
 def test_a_command_in_a_clean_up_is_let_until_its_run_is_left_behind(tmp_path, ready, watch, seen):
     def fail(ctx, params):
         raise LookupError
@@ -346,6 +366,26 @@ def test_a_run_inside_a_step_ends_its_commands_with_the_step(ready, watch, seen)
     run.stop(now=True)
     assert run.finish().counts["interrupted"] == 1
     assert seen.are_alive == 0
+
+
+def test_commands_of_a_run_inside_another_end_with_that(ready, watch, seen):
+    outer = Commands(Context())
+    inner = Commands(Context(), outer)
+    command, raised = endless(ready, DEAF), []
+
+    def run():
+        with pytest.raises(Cancelled, match="the run is over") as cancelled:
+            inner(SimpleNamespace(scope=None), command.invocation({}), None, 1)
+        raised.append(cancelled.value)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    watch()
+    outer.close(is_left_behind=True)
+    assert seen.are_alive == 0
+    thread.join(30)
+    run()
+    assert len(raised) == 2
 
 
 def test_the_callback_of_a_run_may_be_a_command():
@@ -480,6 +520,23 @@ def test_a_command_waits_for_room(monkeypatch):
     monkeypatch.setattr(Children, "start", no_room_at_first)
     assert run_once(Command("true"))[0].outcome == "ok"
     assert len(refused) == 3
+
+
+def test_64_run_in_turn_where_descriptors_are_few(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))\n"
+        "from workermanager import Command, Worker, group\n"
+        "report = Worker(group(*[Command('sleep', '0.02')] * 64)).run()\n"
+        "print(report.outcome, len(os.listdir('/proc/self/fd')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    outcome, descriptors = done.stdout.split()
+    assert outcome == "passed", done.stderr
+    assert int(descriptors) < 16
 
 
 def test_a_command_does_not_wait_for_room_for_ever(monkeypatch):
