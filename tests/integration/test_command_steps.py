@@ -368,6 +368,36 @@ def test_a_run_inside_a_step_ends_its_commands_with_the_step(ready, watch, seen)
     assert seen.are_alive == 0
 
 
+def test_a_command_is_told_to_end_before_it_is_made_to(tmp_path, ready, watch):
+    script = f"trap 'echo bye > bye; exit' TERM; {BEGIN}while :; do sleep 0.01; done"
+    run = begin(Command.shell(script, ready.path, cwd=tmp_path))
+    watch()
+    run.stop(now=True)
+    run.finish()
+    assert (tmp_path / "bye").read_text() == "bye\n"
+
+
+def test_a_command_minds_its_deadline_itself():
+    call = Command("sleep", "1000").invocation({})
+    with pytest.raises(Cancelled) as cancelled:
+        Commands(Context())(SimpleNamespace(scope=Context(timeout=0.02)), call, None, 1)
+    assert isinstance(cancelled.value.cause, TimedOut)
+
+
+def test_a_run_inside_a_step_is_inside_with_its_commands():
+    executes = []
+
+    def inner(ctx, params):
+        executes.append(ctx.run.execute)
+
+    def outer(ctx, params):
+        Worker(inner).run()
+        inner(ctx, params)
+
+    Worker(outer).run()
+    assert executes[0]._around is executes[1]
+
+
 def test_commands_of_a_run_inside_another_end_with_that(ready, watch, seen):
     outer = Commands(Context())
     inner = Commands(Context(), outer)
