@@ -68,7 +68,7 @@ def run_sleep(rounds: int) -> list[Measured]:
 def show(title: str, found: list[Measured]) -> None:
     baseline = next(one for one in found if one.name == XARGS)
     print_table(
-        f"pool: {title}; the first three figures without the start, x to '{XARGS}'",
+        f"pool: {title};\nwithout the start, except 'all in s'; x is to '{XARGS}'",
         ("", "ms per task", "its rounds", "x", "all in s"),
         [
             one.row(

@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,10 @@ def write(path, data=b"new"):
     out = Outfile(str(path))
     out.write(data)
     out.commit()
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def mode(path):
@@ -31,7 +36,7 @@ def test_a_file_has_the_new_contents_after_the_commit_and_not_before(tmp_path):
     out.write(b"w")
     out.commit()
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["out.json"]
+    assert names_in(tmp_path) == ["out.json"]
 
 
 def test_a_file_that_was_not_there_is_not_there_before_the_commit(tmp_path):
@@ -50,7 +55,7 @@ def test_what_is_discarded_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_p
     out.discard()
     out.discard()
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["out.json"]
+    assert names_in(tmp_path) == ["out.json"]
 
 
 def test_there_is_nothing_to_discard_after_a_commit(tmp_path):
@@ -119,7 +124,7 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path):
 
 def test_a_device_is_written_to_as_it_is():
     write("/dev/null")
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert Path("/dev/null").is_char_device()
 
 
 def test_a_device_that_is_full_says_so():
@@ -134,13 +139,13 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "out.json"
     path.write_bytes(b"old")
     out = Outfile(str(path))
+    out.write(b"x" * 1_000_000)
     with files_of_at_most(1_000_000), pytest.raises(OutputFailed) as failed:
-        for _ in range(100):
-            out.write(b"x" * 100_000)
+        out.write(b"x" * 1_000_000)
     assert str(failed.value) == f"{path}: cannot be written: File too large"
     out.discard()
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["out.json"]
+    assert names_in(tmp_path) == ["out.json"]
 
 
 def test_what_fits_in_no_more_than_a_buffer_fails_at_the_commit(tmp_path):
@@ -150,7 +155,7 @@ def test_what_fits_in_no_more_than_a_buffer_fails_at_the_commit(tmp_path):
     with files_of_at_most(50), pytest.raises(OutputFailed, match=r"out\.json: cannot be written"):
         out.commit()
     out.discard()
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -169,11 +174,11 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch, path, 
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
-    before = sorted(os.listdir(tmp_path))
+    before = names_in(tmp_path)
     with pytest.raises(OutputFailed) as failed:
         Outfile(path)
     assert str(failed.value) == f"{path}: cannot be written: {why}"
-    assert sorted(os.listdir(tmp_path)) == before
+    assert names_in(tmp_path) == before
 
 
 def test_a_nul_in_the_path_is_refused():
@@ -199,7 +204,7 @@ def test_where_permissions_cannot_be_set_nothing_is_left_behind(tmp_path, monkey
     monkeypatch.setattr(outfile.os, "fchmod", refuse)
     with pytest.raises(OutputFailed, match="Operation not permitted"):
         Outfile(str(path))
-    assert os.listdir(tmp_path) == ["out.json"]
+    assert names_in(tmp_path) == ["out.json"]
 
 
 def test_what_cannot_take_its_place_is_kept_and_named(tmp_path):
@@ -210,7 +215,7 @@ def test_what_cannot_take_its_place_is_kept_and_named(tmp_path):
     with pytest.raises(OutputFailed) as failed:
         out.commit()
     out.discard()
-    (draft,) = (name for name in os.listdir(tmp_path) if name != "out.json")
+    (draft,) = (name for name in names_in(tmp_path) if name != "out.json")
     assert (tmp_path / draft).read_bytes() == b"new"
     assert str(failed.value) == (
         f"{path}: cannot be replaced (what should be in it is in {tmp_path / draft}): "
@@ -238,10 +243,10 @@ def test_the_contents_are_on_the_disk_before_the_file_is_replaced(tmp_path, monk
     assert done == [("fsync", False, 3), ("replace", False, None), ("fsync", True, None)]
 
 
-def run(code, *flags, **how):
+def run(code, *flags, by=(), **how):
     start = "from workermanager.processes.outfile import StandardOutput, OutputFailed\n"
     return subprocess.run(
-        [sys.executable, *flags, "-c", start + code],
+        [*by, sys.executable, *flags, "-c", start + code],
         env={**os.environ, "PYTHONUNBUFFERED": ""},
         stderr=subprocess.PIPE,
         text=True,
@@ -272,8 +277,17 @@ def test_standard_output_has_what_was_written(capfdbinary):
     assert capfdbinary.readouterr().out == b"[]\n"
 
 
+def test_standard_output_stays_open_for_others_after_the_commit(capfdbinary):
+    out = StandardOutput()
+    out.write(b"[]\n")
+    out.commit()
+    out.discard()
+    os.write(1, b"more")
+    assert capfdbinary.readouterr().out == b"[]\nmore"
+
+
 def test_standard_output_that_is_full_says_so_once():
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = run(FAILS, stdout=full)
     assert done.stderr == "standard output: cannot be written: No space left on device\n"
     assert done.returncode == 1
@@ -282,15 +296,15 @@ def test_standard_output_that_is_full_says_so_once():
 def test_standard_output_whose_reader_has_gone_says_so_once():
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "wb") as pipe:
-        done = run(FAILS, stdout=pipe)
+    done = run(FAILS, stdout=writing)
+    os.close(writing)
     assert done.stderr == "standard output: cannot be written: Broken pipe\n"
     assert done.returncode == 1
 
 
 def test_what_standard_output_has_not_taken_yet_does_not_fail_again_at_the_end():
     code = "out = StandardOutput()\nout.write(b'x')\nout.discard()"
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = run(code, stdout=full)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -306,9 +320,14 @@ def test_standard_output_without_a_buffer_takes_all_or_fails(tmp_path):
     assert done.stderr.endswith("standard output: cannot be written: File too large\n")
 
 
+REFUSED = """
+try:
+    StandardOutput()
+except OutputFailed as error:
+    raise SystemExit(str(error))
+"""
+
+
 def test_standard_output_that_is_closed_is_refused():
-    done = run(
-        "try:\n    StandardOutput()\nexcept OutputFailed as error:\n    raise SystemExit(f'{error}')",
-        preexec_fn=lambda: os.close(1),
-    )
+    done = run(REFUSED, by=("sh", "-c", 'exec "$@" >&-', "sh"))
     assert done.stderr == "standard output: cannot be written: it is closed\n"

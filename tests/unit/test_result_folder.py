@@ -1,5 +1,4 @@
 import json
-import os
 from urllib.parse import unquote
 
 import pytest
@@ -13,6 +12,7 @@ from workermanager.processes.task import Status
 
 HOSTILE = [
     "",
+    "_",
     ".",
     "..",
     "...",
@@ -41,6 +41,10 @@ HOSTILE = [
 hostile_text = st.text(st.characters(exclude_categories=()) | st.sampled_from("./%~\\\0-A a")) | (
     st.sampled_from(HOSTILE)
 )
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def read(folder):
@@ -95,10 +99,10 @@ def test_hostile_identifiers_stay_in_the_folder_each_in_its_own(tmp_path):
     folder = ResultFolder(str(tmp_path / "results"))
     for number, identifier in enumerate(HOSTILE):
         folder.write(result(identifier, stdout=captured(b"%d" % number)))
-    assert os.listdir(tmp_path) == ["results"]
+    assert names_in(tmp_path) == ["results"]
     found = {}
     for path in (tmp_path / "results").iterdir():
-        assert sorted(os.listdir(path)) == ["result.json", "stderr", "stdout"]
+        assert names_in(path) == ["result.json", "stderr", "stdout"]
         found[json.loads((path / "result.json").read_text())["identifier"]] = int(
             (path / "stdout").read_text()
         )
@@ -147,7 +151,7 @@ def test_the_facts_are_there_only_when_the_rest_is_of_the_same_result(tmp_path):
     (tmp_path / "a" / "stderr").mkdir()
     with pytest.raises(OutputFailed, match=r"/a: cannot be written: Is a directory$"):
         folder.write(result("a", stdout=captured(b"second")))
-    assert sorted(os.listdir(tmp_path / "a")) == ["stderr", "stdout"]
+    assert names_in(tmp_path / "a") == ["stderr", "stdout"]
 
 
 def test_a_disk_that_is_full_says_so(tmp_path):

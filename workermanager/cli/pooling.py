@@ -147,7 +147,7 @@ class _Course:
         if self._bar is not None:
             self._bar.close()
         faults += [one.fault for one in (self._stream, self._filing) if one is not None]
-        faults.append(self._write_results())
+        faults += [self._write_results(), self._close_records()]
         fault = next((fault for fault in faults if fault is not None), None)
         if fault is not None:
             return _refuse_output(self._request, fault)
@@ -167,6 +167,13 @@ class _Course:
                 self._output.write(b"]\n")
             self._output.commit()
         except OSError as error:
+            return error
+        return None
+
+    def _close_records(self) -> OSError | None:
+        try:
+            self._records.close()
+        except OSError as error:  # a journal may not be on the disk
             return error
         return None
 

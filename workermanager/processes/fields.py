@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "describe", "read_task", "read_tasks", "refusal", "suggest"]
 
 _LONGEST_TIMEOUT_S: Final = 1e12
-_LONGEST_DURATION: Final = 100  # characters
 _LONGEST_INTEGER: Final = 64  # bits
-_MOST_SHOWN: Final = 80
-_MOST_SAID: Final = 400
+_MOST_SHOWN: Final = 80  # characters
 _ORIGINAL: Final = ("identifier", "command", "args")
 
 
@@ -39,15 +37,10 @@ def read_tasks(
 
 
 def refusal(source: str, line: int, number: int, name: object, complaint: str) -> InvalidConfig:
-    """The one line that says what is wrong with a task, however long its texts are."""
+    """The one line that says which task it is, and what is wrong with it."""
     in_line = f"line {line}: " if line else ""
-    named = f" ({_cut(describe(name), _MOST_SHOWN)})" if name and isinstance(name, str) else ""
-    said = _cut(complaint, _MOST_SAID)
-    return InvalidConfig(f"{source}: {in_line}task {number}{named}: {said}")
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    named = f" ({describe(name)})" if name and isinstance(name, str) else ""
+    return InvalidConfig(f"{source}: {in_line}task {number}{named}: {complaint}")
 
 
 def read_task(value: object, *, is_lenient: bool = False) -> Task:
@@ -67,7 +60,7 @@ def read_task(value: object, *, is_lenient: bool = False) -> Task:
     for name, given in value.items():
         read = _READERS.get(name)
         if read is None:
-            raise InvalidConfig(f"unknown field {name!r}: {suggest(name, FIELDS)}")
+            raise InvalidConfig(f"unknown field {describe(name)}: {suggest(name, FIELDS)}")
         if given is not None:
             fields[name] = read(given, name)
     if not is_lenient:
@@ -103,18 +96,18 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def describe(value: object) -> str:
-    """A value as a refusal shows it."""
+    """A value as a refusal shows it: on one line, and not long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return repr(value)
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):
         return "an array"
     if isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER:
-        return hex(value)  # Python writes no decimal of more than 4,300 digits
-    return str(value)
+        text = hex(value)  # Python writes no decimal of more than 4,300 digits
+    else:
+        text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 
 def _read_text(given: object, name: str) -> str:
@@ -127,7 +120,7 @@ def _read_text(given: object, name: str) -> str:
             raise InvalidConfig(
                 f"{name}: half of a surrogate pair is no character, found {describe(given)}"
             ) from None
-    return given
+    return str.__str__(given)  # a member of an enumeration has a hash of its own
 
 
 def _read_texts(given: object, name: str) -> tuple[str, ...]:
@@ -141,7 +134,7 @@ def _read_env(given: object, name: str) -> dict[str, str | None]:
         raise InvalidConfig(f"{name}: wanted an object of texts, found {describe(given)}")
     return {
         _read_variable(variable, name): (
-            None if text is None else _read_text(text, f"{name}[{variable!r}]")
+            None if text is None else _read_text(text, f"{name}[{describe(variable)}]")
         )
         for variable, text in given.items()
     }
@@ -150,7 +143,7 @@ def _read_env(given: object, name: str) -> dict[str, str | None]:
 def _read_variable(given: object, name: str) -> str:
     variable = _read_text(given, name)
     if not variable or "=" in variable:
-        raise InvalidConfig(f"{name}: {variable!r} cannot be the name of a variable")
+        raise InvalidConfig(f"{name}: {describe(variable)} cannot be the name of a variable")
     return variable
 
 
@@ -159,7 +152,8 @@ def _read_timeout(given: object, name: str) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float | str):
         raise InvalidConfig(f"{name}: wanted seconds, or text like 1m30s, found {describe(given)}")
     found = describe(given)
-    seconds = parse_duration(given, name) / 1e9 if len(found) <= _LONGEST_DURATION else 0
+    is_cut = found.endswith("…")  # nothing that is a duration is so long
+    seconds = 0.0 if is_cut else parse_duration(given, name) / 1e9
     if not 0 < seconds <= _LONGEST_TIMEOUT_S:
         raise InvalidConfig(f"{name}: wanted more than 0 and at most 1e12 seconds, found {found}")
     return seconds

@@ -8,7 +8,7 @@ import stat
 import time
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from instrumentation.errors import InvalidConfig
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from io import FileIO
 
     from workermanager.processes.leftovers import Leftover
-    from workermanager.processes.task import Task, TaskResult
+    from workermanager.processes.task import TaskResult
+    from workermanager.processes.tasks import Tasks
 
-__all__ = ["Journal", "KnownTasks"]
+__all__ = ["Journal"]
 
 _SYNC_EVERY_S: Final = 1.0
 _LONGEST_FIRST: Final = 256
@@ -42,18 +43,6 @@ _FINISHED: Final = frozenset(
     {Status.OK, Status.FAILED, Status.SIGNALED, Status.TIMEOUT, Status.NOT_STARTED}
 )
 _OK: Final = frozenset({Status.OK})
-
-
-class KnownTasks(Protocol):
-    """Tasks that are known by a key, in hexadecimal digits, from one pool to the next."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, number: int, /) -> Task: ...
-
-    def key(self, number: int, /) -> str:
-        """What stands for all that a task is."""
-        ...
 
 
 class Journal(Records):
@@ -72,7 +61,7 @@ class Journal(Records):
     def __init__(
         self,
         path: str,
-        tasks: KnownTasks,
+        tasks: Tasks,
         *,
         resume: bool,
         rerun_failed: bool = False,

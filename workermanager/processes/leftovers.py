@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from instrumentation.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ __all__ = ["Leftover", "start_of", "stop_leftovers"]
 
 _LOOK_EVERY_S: Final = 0.02  # they are not our children: nobody tells when they end
 _KILLED_WITHIN_S: Final = 1.0
-_STATE, _START = 0, 19  # fields 3 and 22 of /proc/PID/stat, counted from behind the name
+_STATE, _GROUP, _START = 0, 2, 19  # fields 3, 5 and 22, counted from behind the name
 
 
 class Leftover(NamedTuple):
@@ -40,44 +41,59 @@ class Leftover(NamedTuple):
 
 
 def start_of(pid: int) -> int | None:
-    """When a process began, in ticks since the boot; None if it has ended, or nobody knows.
-
-    As proc_pid_stat(5) has it, so on Linux only.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:  # it went, even while it was read
-        return None
-    return None if fields[_STATE] in b"ZX" else int(fields[_START])
+    """When a process began, in ticks since the boot; None if it has ended, or nobody knows."""
+    fields = _read_stat(str(pid))
+    return int(fields[_START]) if fields else None
 
 
 def stop_leftovers(unfinished: Iterable[Leftover], grace_s: float = 5.0) -> list[Leftover]:
     """Stop the groups of those that are alive, with KILL after the grace; give which they were.
 
     Raises:
-        PermissionError: one of them belongs to another user.
+        InvalidConfig: one of them belongs to another user.
     """
     found = [one for one in unfinished if one.is_alive]
-    groups = [one.pid for one in found if one.pid is not None]
-    groups = _wait(_signal(groups, SIGTERM), grace_s)
-    _wait(_signal(groups, SIGKILL), _KILLED_WITHIN_S)
+    groups = {one.pid for one in found if one.pid is not None}
+    _signal(groups, SIGTERM)
+    groups = _wait_for(groups, grace_s)
+    _signal(groups, SIGKILL)
+    _wait_for(groups, _KILLED_WITHIN_S)
     return found
 
 
-def _signal(groups: Iterable[int], signal: Signals | int) -> list[int]:
-    """Send a signal; give which groups there are."""
-    there = []
+def _signal(groups: Iterable[int], signal: Signals) -> None:
     for group in groups:
-        with suppress(ProcessLookupError):
+        try:
             os.killpg(group, signal)
-            there.append(group)
-    return there
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            raise InvalidConfig(
+                f"process {group} of an earlier pool runs yet, and is another user's: end it first"
+            ) from None
 
 
-def _wait(groups: list[int], seconds: float) -> list[int]:
-    """Wait for groups to end, at most so long; give those that have not."""
+def _wait_for(groups: set[int], seconds: float) -> set[int]:
+    """Wait until all of them have ended, at most so long; give those that have not."""
     until = time.monotonic() + seconds
-    while (groups := _signal(groups, 0)) and time.monotonic() < until:
+    while (groups := groups & _living_groups()) and time.monotonic() < until:
         time.sleep(_LOOK_EVERY_S)
     return groups
+
+
+def _living_groups() -> set[int]:
+    stats = (_read_stat(name) for name in os.listdir("/proc") if name.isdigit())
+    return {int(fields[_GROUP]) for fields in stats if fields}
+
+
+def _read_stat(pid: str) -> list[bytes]:
+    """What the system says of a process, as in proc_pid_stat(5), on Linux only; [] if it has ended.
+
+    One that waits for its parent to ask how it ended has ended.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:  # it went, even while it was read
+        return []
+    return [] if fields[_STATE] in b"ZX" else fields

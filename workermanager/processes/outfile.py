@@ -152,9 +152,17 @@ class StandardOutput(Output):
         if sys.stdout is None:  # as Python has it where it was closed
             raise OutputFailed(f"{name}: cannot be written: it is closed")
         super().__init__(name, sys.stdout.buffer)
+        self._is_whole = False
+
+    def commit(self) -> None:
+        """Let its reader have all of it."""
+        self.flush()
+        self._is_whole = True
 
     def discard(self) -> None:
         """Write no more: what it could not take would fail again when Python ends."""
+        if self._is_whole:
+            return
         with suppress(OSError):  # a stand-in for standard output may have no descriptor
             descriptor = self._file.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -93,13 +93,16 @@ class Tasks:
         return len(self._begins) - 1
 
     def __getitem__(self, number: int) -> Task:
+        self._check(number)
         row = self._row(number)[:-1]
         row[_ARGS], row[_AFTER] = tuple(row[_ARGS]), tuple(row[_AFTER])
         return Task(*row)
 
-    def _row(self, number: int) -> list[Any]:
+    def _check(self, number: int) -> None:
         if not 0 <= number < len(self):
             raise IndexError(f"there is no task {number} of {len(self)}")
+
+    def _row(self, number: int) -> list[Any]:
         row: list[Any] = loads(self._read(number))
         return row
 
@@ -161,15 +164,18 @@ class Tasks:
 
         BLAKE2b (RFC 7693) of its content; timeout and retries are no part of that.
         """
+        self._check(number)
         self._keys = self._keys or bytearray(_KEY_SIZE * len(self))
         wanted = [number]
         while wanted:
-            at = wanted[-1]
+            at = wanted.pop()
+            if self._key(at) != _NO_KEY:
+                continue
             missing = [n for n in self.after.get(at, ()) if self._key(n) == _NO_KEY]
-            if missing and self._key(at) == _NO_KEY:
-                wanted += missing
+            if missing:
+                wanted += [at, *missing]
             else:
-                self._keys[_KEY_SIZE * at : _KEY_SIZE * (at + 1)] = self._digest(wanted.pop())
+                self._keys[_KEY_SIZE * at : _KEY_SIZE * (at + 1)] = self._digest(at)
         return self._key(number).hex()
 
     def _key(self, number: int) -> bytes:

@@ -87,7 +87,8 @@ class Window:
                     self.refuse(complaint, position)
             else:
                 if self._is_settled(end):
-                    self._pass(end)
+                    self._refuse_large(end)
+                    self._at = end
                     return value
             self._grow()
 
@@ -100,12 +101,13 @@ class Window:
         number = self._place(self._at)[0]
         while True:
             end = self._end_of_line()
+            self._refuse_large(end)
             line = self._text[self._at : end]
             if line.strip(_BLANKS):
                 yield number, self._parse(line)
             if end == len(self._text):
                 return
-            self._pass(end + 1)
+            self._at = end + 1
             number += 1
 
     def _end_of_line(self) -> int:
@@ -146,19 +148,17 @@ class Window:
         """True if more text would change nothing that was found up to a position."""
         return self._is_whole or position <= len(self._text) - _NEAR
 
-    def _pass(self, position: int) -> None:
-        if position - self._at > _LARGEST:
-            self.refuse(_TOO_LARGE)
-        self._at = position
+    def _refuse_large(self, end: int) -> None:
+        if end - self._at > _LARGEST:
+            self.refuse("more than 64 MiB in one piece")
 
     def _grow(self) -> None:
         """Read on, and forget what is done with."""
         kept = len(self._text) - self._at
-        if kept > _LARGEST:
-            self.refuse(_TOO_LARGE)
+        self._refuse_large(len(self._text) - _NEAR)
         if self._fault:
             raise InvalidConfig(f"{self.source}: {self._fault}")
-        data = self._file.read(max(_CHUNK, min(kept, _LARGEST)))
+        data = self._file.read(max(_CHUNK, kept))
         if data is None:  # others who have it open made it so
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         text = self._decode(data)
@@ -172,8 +172,7 @@ class Window:
         try:
             text = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            wrong = error.object[error.start]
-            self._fault = f"not UTF-8: {wrong:#04x} at byte {begin + error.start}, from 0"
+            self._fault = f"not UTF-8 at byte offset {begin + error.start}"
             text = error.object[: error.start].decode()
         if begin == 0:
             text = text.removeprefix("\ufeff")
@@ -200,4 +199,3 @@ def _refuse_constant(name: str) -> NoReturn:
 
 _DECODER: Final = JSONDecoder(parse_int=_read_integer, parse_constant=_refuse_constant)
 _OPEN: Final = "malformed JSON: unterminated string"
-_TOO_LARGE: Final = "more than 64 MiB in one piece"
