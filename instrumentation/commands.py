@@ -181,7 +181,7 @@ class Command:
             return given.text(params, where) if isinstance(given, Param) else given
 
         env = {name: text(value) for name, value in self.env.items()}
-        stdin = self.stdin.encode() if isinstance(self.stdin, str) else None
+        stdin = os.fsencode(self.stdin) if isinstance(self.stdin, str) else None
         if isinstance(self.stdin, Param | ParamsAsJson):
             stdin = self.stdin.data(params, where)
         return Invocation(self.command, tuple(args), text(self.cwd), env or None, stdin)
@@ -282,6 +282,11 @@ def _check_stdin(
     if given is not None and not isinstance(given, str | Param | ParamsAsJson):
         found = type(given).__name__
         raise InvalidConfig(f"{where}: stdin: wanted text, param(…) or as_json(…), found {found}")
+    if isinstance(stdin, str):
+        try:
+            os.fsencode(stdin)
+        except UnicodeEncodeError:
+            raise InvalidConfig(f"{where}: stdin has characters that are in no encoding") from None
     return stdin
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from pathlib import PurePath
@@ -46,6 +47,7 @@ class Commands:
         self._scope = scope
         self._around = around
         self._is_over = False
+        self._is_registered = False
         self._watches: set[_Watch] = set()
         self._changed = threading.Condition()
 
@@ -84,6 +86,9 @@ class Commands:
                 if commands._is_over:
                     raise Cancelled(_OVER)
                 commands._watches.add(watch)
+                if not commands._is_registered:
+                    commands._is_registered = True
+                    atexit.register(commands._close_at_exit)
 
     def leave(self, watch: _Watch) -> None:
         """It has ended."""
@@ -101,14 +106,23 @@ class Commands:
     def close(self, *, is_left_behind: bool) -> None:
         """Make all children end: those of steps that took too long, or of a run left behind.
 
-        In the latter nothing is started any more.
+        In the latter nothing is started any more; else their threads are waited for as well.
         """
+        atexit.unregister(self._close_at_exit)
         with self._changed:
             self._is_over = is_left_behind
-            for watch in self._watches:
+            watches = [*self._watches]
+            for watch in watches:
                 watch.end()
             if not self._changed.wait_for(lambda: not self._watches, _CLOSE_S):
                 logger.error("commands that were killed have not ended: {}", len(self._watches))
+        if not is_left_behind:
+            for watch in watches:
+                watch.thread.join(_CLOSE_S)
+
+    def _close_at_exit(self) -> None:
+        """Nobody has waited for the end of the run, and the program ends."""
+        self.close(is_left_behind=True)
 
 
 class _NoRoom(Exception):
@@ -121,6 +135,7 @@ class _Watch:
     def __init__(self, commands: Commands, scope: Context, limit: int) -> None:
         from workermanager.processes.children import Children  # noqa: PLC0415 - few runs have any
 
+        self.thread = threading.current_thread()
         self._commands = commands
         self._scope = scope
         self._child: Child | None = None

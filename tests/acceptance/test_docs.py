@@ -32,10 +32,11 @@ def test_its_first_example_runs_as_printed(document, tmp_path, execute):
     assert shown[1] in done.stdout
 
 
-def test_the_page_on_chains_prints_what_it_shows(tmp_path, execute):
-    page = (ROOT / "docs/chains.md").read_text()
+@pytest.mark.parametrize(("document", "shows"), [("docs/chains.md", 11), ("docs/commands.md", 7)])
+def test_the_page_prints_what_it_shows(document, shows, tmp_path, execute):
+    page = (ROOT / document).read_text()
     snippets = re.findall(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```)?", page, RULES)
-    assert len(snippets) > 10
+    assert sum(bool(shown) for _code, shown in snippets) >= shows
     program = tmp_path / "page.py"
     program.write_text("\nprint('%%')\n".join(code for code, _shown in snippets))
     printed = execute(program).stdout.split("%%\n")

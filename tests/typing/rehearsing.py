@@ -3,7 +3,7 @@
 from typing import Any, assert_type
 
 from workermanager import Context, Exec, Report, Result, TaskParams, Worker
-from workermanager.testing import Rehearsal, VirtualClock
+from workermanager.testing import Completed, Invocation, Rehearsal, VirtualClock
 
 
 def step(ctx: Exec, params: TaskParams) -> None:
@@ -18,3 +18,10 @@ assert_type(rehearsal.results, list[Result])
 assert_type(rehearsal.durable, list[int])
 assert_type(rehearsal.clock, VirtualClock)
 Context(timeout="1h", clock=VirtualClock())
+
+
+def answer(invocation: Invocation) -> str | Completed:
+    return Completed(exit_code=1) if invocation.command == "false" else "hi"
+
+
+assert_type(Rehearsal(commands=answer).run_once(step), Result)

@@ -128,6 +128,11 @@ def test_variables_of_others_and_of_the_tests_are_none_of_ours():
     assert Config.load({"PATH": "/bin", "THREADS": "x", PREFIX + "TEST_URL": "x"}) == Config()
 
 
+@pytest.mark.parametrize("name", ["KEY", "PATH", "ATTEMPT"])
+def test_a_command_that_is_a_run_itself_does_not_mind_whose_it_is(name):
+    assert Config.load({PREFIX + name: "x"}) == Config()
+
+
 @given(st.integers())
 def test_a_seed_can_be_any_whole_number(seed):
     assert parse_setting("seed", str(seed), "--seed") == seed

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from instrumentation.chains import Instrumentation
+from instrumentation.commands import Command
 from instrumentation.composing import (
     Composition,
     branch,
@@ -159,3 +160,8 @@ def test_an_outline_is_json():
     )
     told = outline("it", Instrumentation(func_dispatcher=part, func_name="it").nodes())
     assert json.loads(json.dumps(told)) == told
+
+
+def test_a_command_shows_its_program_and_not_its_arguments():
+    assert settings_of(Command("/usr/bin/convert", "a secret")) == {"command": "/usr/bin/convert"}
+    assert settings_of(Command.shell("a secret", timeout=3)) == {"command": "/bin/sh"}

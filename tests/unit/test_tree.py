@@ -1,6 +1,7 @@
 """A chain as `workermanager check` draws it."""
 
 from instrumentation.chains import Instrumentation
+from instrumentation.commands import Command
 from instrumentation.composing import branch, chain, compensate, each, finally_, group, on_error
 from instrumentation.steps import Retry, Step
 from workermanager.cli.tree import draw, is_plain
@@ -120,3 +121,8 @@ def test_a_chain_is_plain_if_it_is_steps_that_are_only_called():
     assert is_plain(outline_of(company, user, user))
     for part in (group(user), Step(user, timeout=1), picture, chain(user, name="named")):
         assert not is_plain(outline_of(company, part))
+
+
+def test_a_tree_says_which_program_a_command_runs():
+    text = drawn(user, Step(Command("convert", "a"), "resize", retry=Retry(attempts=3)))
+    assert text == ("it\n├─ 1 user\n└─ 2 resize  runs convert, up to 3 attempts")

@@ -86,6 +86,9 @@ class Children:
     All is to be called from one thread, except `wake`. ``limit`` is how many bytes are kept of each
     stream; ``grace_ns`` how long a group that was told to end (SIGTERM) is waited for before it is
     made to (SIGKILL).
+
+    Raises:
+        OSError: there are no descriptors for it at the moment.
     """
 
     def __init__(self, *, limit: int, grace_ns: int) -> None:
@@ -98,8 +101,15 @@ class Children:
         self._entries = count()
         self._ended: list[Child] = []
         self._selector = selectors.DefaultSelector()
-        self._null = _open_null()
-        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        own: list[int] = []
+        try:
+            own += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            own.append(_open_null())
+        except OSError:
+            self._selector.close()
+            _close(own)
+            raise
+        self._woken, self._waker, self._null = own
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def __len__(self) -> int:
