@@ -1,6 +1,7 @@
 """Real child processes, minded by one thread."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_one_that_does_not_listen_is_made_to_end_with_all_its_group(open_childre
 
 
 def test_a_stopped_group_may_finish_within_the_grace_after_its_leader(open_children, tmp_path):
-    script = """(trap 'sleep 0.2; echo cleaned; exit' TERM; touch "$1/begun"; sleep 60 & wait) &
+    script = """(trap 'sleep 0.2; echo cleaned; exit' TERM; touch "$1/begun"; sleep 60 >&- 2>&- & wait) &
         wait"""
     children = open_children()
     child = children.start(sh(script, str(tmp_path)))
@@ -291,6 +292,14 @@ def test_without_pidfds_children_end_as_well(open_children, monkeypatch):
         children.start(sh(f"exit {code}"))
     assert {child.exit_code for child in ended(children, 4)} == {0, 1, 2, 3}
     assert run(children, sh("trap '' TERM; sleep 60; sleep 60"), 50_000_000).signal == 9
+
+
+def test_without_epoll_it_is_poll_that_waits(open_children, monkeypatch):
+    monkeypatch.delattr(select, "epoll")
+    children = open_children(grace_ns=50_000_000)
+    assert run(children, sh("echo out; exit 3")).stdout.read() == b"out\n"
+    assert children.wait(1_000_000) == []
+    assert run(children, sh("sleep 60"), 1_500_000).has_timed_out
 
 
 def test_an_exit_status_that_somebody_else_took_is_said_to_be_lost(open_children):

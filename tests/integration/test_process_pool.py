@@ -5,9 +5,8 @@ import os
 
 import pytest
 
-from workermanager.processes import children as children_module
 from workermanager.processes import pool as pool_module
-from workermanager.processes.launching import launch
+from workermanager.processes.launching import Launcher
 from workermanager.processes.pool import PoolSettings, ProcessPool, count_slots
 from workermanager.processes.records import Records
 from workermanager.processes.task import Status, Task
@@ -56,6 +55,9 @@ def statuses(notes):
     return [notes.results[number].status for number in sorted(notes.results)]
 
 
+launch = Launcher.launch
+
+
 @pytest.fixture
 def scarce(monkeypatch):
     """Let so many starts fail for want of room; waits are short then."""
@@ -63,13 +65,13 @@ def scarce(monkeypatch):
     def fail(times, code=errno.EAGAIN):
         left = [times]
 
-        def launch_or_not(*args):
+        def launch_or_not(self, *args):
             if left[0]:
                 left[0] -= 1
                 raise OSError(code, os.strerror(code))
-            return launch(*args)
+            return launch(self, *args)
 
-        monkeypatch.setattr(children_module, "launch", launch_or_not)
+        monkeypatch.setattr(Launcher, "launch", launch_or_not)
         monkeypatch.setattr(pool_module, "_FIRST_WAIT_NS", 1_000_000)
 
     return fail

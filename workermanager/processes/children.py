@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import selectors
+import select
 import signal
 import time
 from contextlib import suppress
@@ -12,7 +12,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from workermanager.processes.capture import Capture
-from workermanager.processes.launching import CannotStart, launch, open_stdin
+from workermanager.processes.launching import CannotStart, Launcher, open_stdin
+from workermanager.processes.polling import Poll
 from workermanager.processes.task import EXIT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Children:
     """
 
     def __init__(self, *, limit: int, grace_ns: int) -> None:
+        self._launcher = Launcher()
         self._limit = limit
         self._grace_ns = grace_ns
         self._now = time.monotonic_ns
@@ -100,17 +102,17 @@ class Children:
         self._agenda: list[tuple[int, int, Child]] = []
         self._entries = count()
         self._ended: list[Child] = []
-        self._selector = selectors.DefaultSelector()
+        self._minded: dict[int, Child] = {}  # by the descriptors that tell of them
         own: list[int] = []
         try:
             own += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             own.append(_open_null())
+            self._poll = Poll()
         except OSError:
-            self._selector.close()
             _close(own)
             raise
         self._woken, self._waker, self._null = own
-        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._poll.add(self._woken)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -131,13 +133,12 @@ class Children:
                 reading, writing = os.pipe2(os.O_CLOEXEC)
                 own.append(reading)
                 given.append(writing)
-                os.set_blocking(reading, False)
             stdin = self._null
             if invocation.stdin is not None:
                 stdin = open_stdin(invocation.stdin)
                 given.append(stdin)
             begun = self._now()
-            pid = launch(invocation, stdin, given[0], given[1])
+            pid = self._launcher.launch(invocation, stdin, given[0], given[1])
         except BaseException:
             _close(own)
             raise
@@ -147,13 +148,15 @@ class Children:
 
     def _mind(self, child: Child, streams: list[int], timeout_ns: int | None) -> Child:
         self._running[child.pid] = child
-        for stream, capture in zip(streams, (child.stdout, child.stderr), strict=True):
-            child._open[stream] = capture
-            self._selector.register(stream, selectors.EVENT_READ, child)
         if child._pidfd < 0:
             self._unwatched.add(child)
         else:
-            self._selector.register(child._pidfd, selectors.EVENT_READ, child)
+            self._minded[child._pidfd] = child
+            self._poll.add(child._pidfd)
+        for stream, capture in zip(streams, (child.stdout, child.stderr), strict=True):
+            child._open[stream] = capture
+            self._minded[stream] = child
+            self._poll.add(stream)
         if timeout_ns is not None:
             self._set_due(child, child._begun_ns + timeout_ns)
         return child
@@ -188,29 +191,26 @@ class Children:
     def _look(self, seconds: float | None) -> bool:
         """Wait for something, and do what it asks for; True if we were woken."""
         is_woken = False
-        for key, _ in self._selector.select(seconds):
-            child: Child | None = key.data
-            if child is None:
+        for descriptor, event in self._poll.wait(seconds):
+            child = self._minded.get(descriptor)
+            if descriptor == self._woken:
                 is_woken = bool(os.read(self._woken, _PIECE))
-            elif key.fd == child._pidfd:
+            elif child is None:
+                continue  # closed a moment ago, by the child's end
+            elif descriptor == child._pidfd:
                 self._note_exit(child)
             else:
-                self._read(child, key.fd)
+                self._read(child, descriptor, has_data=bool(event & select.POLLIN))
         for child in [child for child in self._unwatched if _has_exited(child.pid)]:
             self._note_exit(child)
         self._keep_time()
         return is_woken
 
-    def _read(self, child: Child, stream: int) -> None:
-        capture = child._open.get(stream)
-        if capture is None:
-            return  # closed a moment ago, by the child's end
-        try:
-            data = os.read(stream, _PIECE)
-        except BlockingIOError:
-            return
+    def _read(self, child: Child, stream: int, *, has_data: bool) -> None:
+        """Take what there is: to read does not block, because nobody else reads the pipe."""
+        data = os.read(stream, _PIECE) if has_data else b""
         if data:
-            capture.take(data)
+            child._open[stream].take(data)
             return
         self._close_stream(child, stream)
         if child.has_exited and not child._open:
@@ -224,17 +224,20 @@ class Children:
         child.duration_ns = self._now() - child._begun_ns
         self._unwatched.discard(child)
         if child._pidfd >= 0:
-            self._selector.unregister(child._pidfd)
-            os.close(child._pidfd)
+            self._forget(child._pidfd)
         if not child._open:
             self._end(child)
         elif not child._is_ending or child._is_killed:
             self._set_due(child, self._now() + _DRAIN_NS)
 
     def _close_stream(self, child: Child, stream: int) -> None:
-        self._selector.unregister(stream)
-        os.close(stream)
+        self._forget(stream)
         del child._open[stream]
+
+    def _forget(self, descriptor: int) -> None:
+        self._poll.remove(descriptor)
+        os.close(descriptor)
+        del self._minded[descriptor]
 
     # Ending
 
@@ -264,7 +267,7 @@ class Children:
             self.kill(child)
         while self._running:
             self.wait()
-        self._selector.close()
+        self._poll.close()
         _close([self._woken, self._waker, self._null])
 
     def _keep_time(self) -> None:
