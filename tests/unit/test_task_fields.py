@@ -48,7 +48,7 @@ def test_every_field_is_read():
 
 
 def test_the_fields_are_those_of_a_task_in_its_order():
-    assert tuple(Task.__dataclass_fields__) == FIELDS
+    assert Task._fields == FIELDS
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "identifier"])

@@ -1,6 +1,5 @@
 import errno
 from contextlib import closing
-from dataclasses import replace
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
 from hashlib import blake2b
@@ -164,7 +163,7 @@ def test_a_long_row_of_tasks_neither_recurses_nor_takes_long(step):
         assert len(kept.after) == 19_999
         assert len({kept.key(number) for number in reversed(range(20_000))}) == 20_000
     with pytest.raises(InvalidConfig, match="it would wait for itself"):
-        Tasks.of([replace(tasks[0], after=(names[-1],)), *tasks[1:]])
+        Tasks.of([tasks[0]._replace(after=(names[-1],)), *tasks[1:]])
 
 
 def test_a_key_is_the_same_in_another_process_and_another_release():
@@ -193,18 +192,18 @@ def key(task, *before):
 def test_a_key_stands_for_all_that_a_task_does_and_for_nothing_else():
     task = Task("a", "true", ("1", "2"), "/", {"A": "1", "B": "2"}, "in", 5.0, 1)
     same = [
-        replace(task, timeout=6.0),
-        replace(task, retries=None),
-        replace(task, env={"B": "2", "A": "1"}),
+        task._replace(timeout=6.0),
+        task._replace(retries=None),
+        task._replace(env={"B": "2", "A": "1"}),
     ]
     other = [
-        replace(task, identifier="b"),
-        replace(task, command="false"),
-        replace(task, args=("12",)),
-        replace(task, cwd="/tmp"),
-        replace(task, env={"A": "1"}),
-        replace(task, env={"A": "1", "B": None}),
-        replace(task, stdin=None),
+        task._replace(identifier="b"),
+        task._replace(command="false"),
+        task._replace(args=("12",)),
+        task._replace(cwd="/tmp"),
+        task._replace(env={"A": "1"}),
+        task._replace(env={"A": "1", "B": None}),
+        task._replace(stdin=None),
     ]
     assert {key(one) for one in same} == {key(task)}
     assert len({key(task), *map(key, other)}) == 1 + len(other)
