@@ -213,8 +213,8 @@ def test_one_that_does_not_listen_is_made_to_end_with_all_its_group(open_childre
 
 
 def test_a_stopped_group_may_finish_within_the_grace_after_its_leader(open_children, tmp_path):
-    script = """(trap 'sleep 0.2; echo cleaned; exit' TERM; touch "$1/begun"; sleep 60 >&- 2>&- & wait) &
-        wait"""
+    script = """(trap 'sleep 0.2; echo cleaned; exit' TERM
+        touch "$1/begun"; sleep 60 >&- 2>&- & wait) & wait"""
     children = open_children()
     child = children.start(sh(script, str(tmp_path)))
     children.stop(begun(child, children, tmp_path))

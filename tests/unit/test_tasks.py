@@ -212,11 +212,11 @@ def test_a_key_stands_for_all_that_a_task_does_and_for_nothing_else():
 def test_a_key_stands_for_what_a_task_comes_after_too():
     a, b = Task("a", "true"), Task("b", "true")
     last = Task("c", "true", after=("a", "b"))
-    assert key(last, a, b) == key(replace(last, after=("b", "a")), b, a)
-    assert key(last, a, b) != key(replace(last, after=("a",)), a, b)
-    assert key(last, a, b) != key(last, a, replace(b, command="false"))
-    middle = replace(b, after=("a",))
-    assert key(last, a, middle) != key(last, replace(a, stdin="x"), middle)
+    assert key(last, a, b) == key(last._replace(after=("b", "a")), b, a)
+    assert key(last, a, b) != key(last._replace(after=("a",)), a, b)
+    assert key(last, a, b) != key(last, a, b._replace(command="false"))
+    middle = b._replace(after=("a",))
+    assert key(last, a, middle) != key(last, a._replace(stdin="x"), middle)
 
 
 def test_keys_do_not_depend_on_which_is_asked_for_first():

@@ -94,6 +94,7 @@ def test_params_are_those_of_the_chain():
         (step("a", timeout=3), "a Step's timeout"),
         (step("a", limit=Limit("of this test", 2)), "a limit"),
         (Command("grep", "x", ok=(0, 1)), "other exit codes"),
+        (Command("date", into="now"), "into and parse"),
     ],
 )
 def test_what_no_task_can_do_is_refused_by_name(flow, said):

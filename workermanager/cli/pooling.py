@@ -218,8 +218,11 @@ class _Course:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._signal = self._signal or number
-        self._stop()
+        if self._signal:
+            self._pool.kill()
+        else:
+            self._signal = number
+            self._pool.stop()
 
     def _stop(self) -> None:
         self._pool.stop()

@@ -83,7 +83,9 @@ class ProcessPool:
         self._schedule = Schedule(len(tasks), tasks.after)
         self._children = Children(limit=settings.max_output, grace_ns=settings.grace_ns)
         self._running: dict[Child, _Place] = {}
-        self._stops = 0
+        self._is_told_to_stop = False
+        self._is_told_to_kill = False
+        self._failed = 0  # in this run: a resumed one has another chance
         self._attempts: dict[int, int] = {}  # of tasks that are between two
         self._is_stopping = False
         self._is_closed = False
@@ -97,9 +99,14 @@ class ProcessPool:
         return len(self._running)
 
     def stop(self) -> None:
-        """Begin nothing more, and have what runs end; called again: make it. From any thread."""
-        self._stops += 1
+        """Begin nothing more, and tell what runs to end; from any thread or signal handler."""
+        self._is_told_to_stop = True
         self._children.wake()
+
+    def kill(self) -> None:
+        """Begin nothing more, and make what runs end at once; from any thread, as well."""
+        self._is_told_to_kill = True
+        self.stop()
 
     def run(self) -> None:
         """Run every task to its result.
@@ -131,10 +138,10 @@ class ProcessPool:
                 self._schedule.end(number, is_ok=status is Status.OK)
 
     def _heed_stops(self) -> None:
-        if self._stops and not self._is_stopping:
+        if self._is_told_to_stop and not self._is_stopping:
             self._is_stopping = True
             self._close("the pool was stopped", is_now=True)
-        if self._stops > 1:
+        if self._is_told_to_kill:
             for child in self._running:
                 self._children.kill(child)
 
@@ -241,10 +248,10 @@ class ProcessPool:
         self.counts[result.status] += 1
         self._schedule.end(number, is_ok=result.status is Status.OK)
         self._witness.ended(number, result)
-        halt = self._settings.halt
-        if halt is not None and not self._is_closed:
-            failed = sum(self.counts[status] for status in (*_FAILURES, Status.NOT_STARTED))
-            if failed and halt.is_reached(failed, len(self._tasks)):
+        if result.status in _FAILURES or result.status is Status.NOT_STARTED:
+            self._failed += 1
+            halt = self._settings.halt
+            if halt is not None and halt.is_reached(self._failed, len(self._tasks)):
                 self._close("too many tasks have failed", is_now=halt.is_now)
 
     def _cancel_rest(self) -> None:

@@ -87,6 +87,8 @@ class _Weaver:
             self._refuse(link, "it is no Command: only these are tasks of a pool")
         if link.timeout is not None or link.limit is not None or command.ok != (0,):
             self._refuse(link, "a limit, other exit codes and a Step's timeout are not for tasks")
+        if command.into is not None or command.parse is not None:
+            self._refuse(link, "into and parse are not for tasks: their output is in their results")
         try:
             invocation = command.invocation(params)
             stdin = None if invocation.stdin is None else invocation.stdin.decode()
