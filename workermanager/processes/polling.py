@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import select
 from math import ceil
+from typing import Final
 
 __all__ = ["Poll"]
+
+_LONGEST_S: Final = 86_400.0  # the systems count milliseconds in 31 bits, which are 24 days
 
 
 class Poll:
@@ -28,7 +31,11 @@ class Poll:
         self._poll.unregister(descriptor)
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """Those that can be read or are at their end, with the event; [] once the time is over."""
+        """Those that can be read or are at their end, with the event; [] once the time is over.
+
+        That is after a day at the latest.
+        """
+        seconds = None if seconds is None else min(seconds, _LONGEST_S)
         if self._epoll is not None:
             return self._epoll.poll(seconds)
         return self._poll.poll(None if seconds is None else ceil(seconds * 1000))
