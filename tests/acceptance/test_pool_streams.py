@@ -189,6 +189,14 @@ def test_an_outfile_is_whole_or_what_it_was(pool):
     assert names_in(pool.folder) == ["results"]
 
 
+def test_results_that_find_no_room_say_where(pool):
+    small = (resource.RLIMIT_FSIZE, (300_000, 300_000))
+    done = pool(tasks=[task("it", "head", "-c", "250000", "/dev/zero")], limit=small)
+    assert done.exit_code == 3
+    assert "the temporary directory (TMPDIR)" in done.said
+    assert done.each("status") == ["cancelled"]
+
+
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 

@@ -168,3 +168,15 @@ def test_there_are_no_more_places_than_descriptors(monkeypatch):
     assert count_slots(600, 600) == 1
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     assert count_slots(600, 600) == 600
+
+
+def test_places_are_counted_where_descriptors_cannot_be(monkeypatch):
+    import resource
+
+    def list_nothing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(os, "listdir", list_nothing)
+    monkeypatch.setattr(os.path, "isdir", lambda _: False)  # without /proc
+    assert count_slots(600, 600) == 60
