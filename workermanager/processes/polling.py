@@ -31,7 +31,10 @@ class Poll:
         self._poll.unregister(descriptor)
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """Those that can be read or are at their end, with the event; [] after that time, or a day."""
+        """Those that can be read or are at their end, with the event; [] once the time is over.
+
+        It may also be [] before that: after a day.
+        """
         seconds = None if seconds is None else min(seconds, _LONGEST_S)
         if self._epoll is not None:
             return self._epoll.poll(seconds)
