@@ -146,12 +146,16 @@ def test_results_that_cannot_be_kept_end_the_pool_and_all_its_children(make_pool
     def refuse(*_args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    pids = []
     monkeypatch.setattr(Records, "ended", refuse)
+    monkeypatch.setattr(Records, "spawned", lambda _self, _number, pid: pids.append(pid))
     with pytest.raises(OSError, match="No space left"):
         pool.run()
     assert notes.results == {}
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ChildProcessError):  # it is no more, and was waited for
+            os.waitpid(pid, os.WNOHANG)
 
 
 @pytest.mark.parametrize(("wanted", "tasks", "slots"), [(8, 3, 3), (2, 100, 2), (8, 0, 1)])

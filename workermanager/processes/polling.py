@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["Poll"]
 
-_LONGEST_S: Final = 86_400.0  # the systems count milliseconds in 31 bits, which are 24 days
+_LONGEST_S: Final = 86_400.0  # neither takes more than 2**31 ms, some 24 days
 
 
 class Poll:
@@ -33,7 +33,7 @@ class Poll:
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
         """Those that can be read or are at their end, with the event; [] once the time is over.
 
-        That is after a day at the latest.
+        It may also be [] before that: after a day.
         """
         seconds = None if seconds is None else min(seconds, _LONGEST_S)
         if self._epoll is not None:
