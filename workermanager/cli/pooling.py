@@ -71,6 +71,7 @@ def _heed(handler: Callable[[int, FrameType | None], object] | signal.Handlers) 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     """Nothing runs yet: an outfile's draft goes, and that is all."""
+    _heed(signal.SIG_IGN)  # another one would come in between
     raise SystemExit(128 + number)
 
 
