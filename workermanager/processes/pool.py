@@ -166,13 +166,18 @@ class ProcessPool:
         if self._retry_at is not None and now < self._retry_at:
             return
         self._retry_at = None
-        while not self._is_closed and len(self._running) < self._settings.slots:
+        while self._may_begin:
             turn = self._schedule.take(now)
             if turn is None:
                 return
             if self._records.status(turn.number) is None and not self._begin(turn):
                 self._schedule.put_back(turn)
                 return
+
+    @property
+    def _may_begin(self) -> bool:
+        is_over = self._is_closed or self._is_told_to_stop
+        return not is_over and len(self._running) < self._settings.slots
 
     def _begin(self, turn: Turn) -> bool:
         """Begin a task, or give it the result that it has without; False: there is no room."""
@@ -185,7 +190,6 @@ class ProcessPool:
             timeout_ns = round(task.timeout * 1e9)
         self._witness.begun(task, turn.attempt)
         self._records.begun(turn.number, task.identifier, turn.attempt)
-        self._attempts.pop(turn.number, None)
         try:
             child = self._children.start(task.invocation, timeout_ns)
         except CannotStart as error:
@@ -197,6 +201,7 @@ class ProcessPool:
         else:
             self._running[child] = _Place(task, turn)
             self._records.spawned(turn.number, child.pid)
+        self._attempts.pop(turn.number, None)
         self._tries = 0
         return True
 
