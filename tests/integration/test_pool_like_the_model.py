@@ -174,6 +174,10 @@ class Stage:
         return self.log.read_text().splitlines()
 
 
+def count_descriptors():
+    return len([*Path("/dev/fd").iterdir()])
+
+
 def living_groups():
     found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -206,9 +210,9 @@ hanging = st.lists(st.one_of(hangs, hangs, not_started), min_size=1, max_size=2)
 
 
 @st.composite
-def pools(draw, most=12, is_disturbed=False):
+def pools(draw, *, is_disturbed=False):
     """Plans in any order, and how their pool is to go about them."""
-    count = draw(st.integers(0, most))
+    count = draw(st.integers(0, 12))
     names = draw(st.permutations([f"t{number}" for number in range(count)]))
     all_retries = draw(st.integers(0, 2))
     plans = []
@@ -254,10 +258,10 @@ def run_like_the_model(plans, drawn):
         patch.setattr(children_module, "_DRAIN_NS", 20_000_000)
         stage = Stage(Path(name), plans, drawn)
         patch.setattr(Launcher, "launch", scarcely(stage))
-        descriptors = os.listdir("/dev/fd")
+        descriptors = count_descriptors()
         try:
             counts = stage.run()
-            assert len(os.listdir("/dev/fd")) == len(descriptors) - 1  # its log is closed
+            assert count_descriptors() == descriptors - 1  # its log is closed
             with pytest.raises(ChildProcessError):
                 os.waitpid(-1, os.WNOHANG)
             if not any(act.holds for plan in plans for act in plan.acts):
@@ -299,7 +303,10 @@ def scarcely(stage):
 bounded = settings(
     deadline=None,
     derandomize=True,
-    phases=[Phase.explicit, Phase.generate],  # to shrink real pools takes minutes; the log says more
+    phases=[
+        Phase.explicit,
+        Phase.generate,
+    ],  # to shrink real pools takes minutes; the log says more
     suppress_health_check=[
         HealthCheck.too_slow,
         HealthCheck.data_too_large,
@@ -319,3 +326,34 @@ def test_a_pool_does_what_the_model_says(drawn):
 @given(pools(is_disturbed=True))
 def test_a_pool_that_is_stopped_or_halted_does_what_the_model_allows(drawn):
     run_like_the_model(*drawn)
+
+
+def test_as_many_run_at_once_as_there_are_places(tmp_path):
+    """Each waits for all others."""
+    meet = f"echo >> {tmp_path}/met; until [ $(wc -l < {tmp_path}/met) = 5 ]; do sleep 0.01; done"
+    tasks = Tasks.of(Task(str(number), "sh", ("-c", meet), timeout=LONG_S) for number in range(5))
+    records = Records(5)
+    witness = SimpleNamespace(begun=lambda *_: None, ended=lambda *_: None)
+    pool = ProcessPool(tasks, records, PoolSettings(slots=5), witness)
+    pool.run()
+    tasks.close()
+    records.close()
+    assert pool.counts == {"ok": 5}
+
+
+def test_attempts_come_after_a_tenth_of_a_second_doubling_to_ten(monkeypatch):
+    waits = []
+
+    def retry(self, number, attempt, at_ns):
+        waits.append(at_ns / 1e9)
+        real(self, number, attempt, 0)
+
+    real = Schedule.retry
+    monkeypatch.setattr(Schedule, "retry", retry)
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic_ns=lambda: 0))
+    tasks, records = Tasks.of([Task("bad", "false", retries=12)]), Records(1)
+    witness = SimpleNamespace(begun=lambda *_: None, ended=lambda *_: None)
+    ProcessPool(tasks, records, PoolSettings(), witness).run()
+    tasks.close()
+    records.close()
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10, 10, 10]

@@ -141,6 +141,7 @@ def test_stopped_as_one_begins_nothing_more_begins(make_pool, command):
     pool.run()
     assert notes.begun_ones == [("0", 1)]
     assert statuses(notes)[1:] == [Status.CANCELLED] * 8
+    assert {notes.results[number].reason for number in range(1, 9)} == {"the pool was stopped"}
 
 
 def test_stopped_before_it_began_nothing_runs_and_each_has_its_result(make_pool):

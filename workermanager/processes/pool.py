@@ -166,18 +166,14 @@ class ProcessPool:
         if self._retry_at is not None and now < self._retry_at:
             return
         self._retry_at = None
-        while self._may_begin:
+        while not self._is_closed and len(self._running) < self._settings.slots:
             turn = self._schedule.take(now)
             if turn is None:
                 return
             if self._records.status(turn.number) is None and not self._begin(turn):
                 self._schedule.put_back(turn)
                 return
-
-    @property
-    def _may_begin(self) -> bool:
-        is_over = self._is_closed or self._is_told_to_stop
-        return not is_over and len(self._running) < self._settings.slots
+            self._heed_stops()  # or as many as there are would begin that cannot be started
 
     def _begin(self, turn: Turn) -> bool:
         """Begin a task, or give it the result that it has without; False: there is no room."""
