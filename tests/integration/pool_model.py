@@ -4,7 +4,7 @@ Each line of the log is one event, in the order in which they happened::
 
     begun ID N CHILDREN   the pool is about to begin an attempt, and has so many children
     no-room               that could not be started for the moment
-    + ID N PID            the attempt's program runs
+    + ID N                the attempt's program runs; if it hangs, it has written all
     - ID N                and is at its end
     ended ID              the pool has the task's result
     stop, kill            the pool was told to
@@ -112,7 +112,6 @@ class State:
     is_running: bool = False
     is_seen: bool = False
     is_through: bool = False
-    wants_room: int = 0
     result: dict | None = None
 
 
@@ -170,7 +169,7 @@ class Model:
         self.last.is_running = False
         self.last.is_through = True  # as is an attempt before it
 
-    def seen(self, name, attempt, _pid):
+    def seen(self, name, attempt):
         state = self.states[name]
         assert state.is_running
         assert state.attempts == int(attempt)
@@ -264,16 +263,21 @@ class Model:
 
     def check_output(self, act, state, result):
         """All that it wrote if it came so far, else a piece of it."""
-        if state.is_through:
-            assert what_is_shown(result) == shown(*act.streams, self.max_output)
-            return
-        encoding, *bodies, _ = what_is_shown(result)
-        decode = base64.b64decode if encoding == "base64" else str.encode
-        found = [decode(body) for body in bodies]
-        for stream, whole in zip(found, act.streams, strict=True):
-            assert whole.startswith(stream) or stream == (whole + BYE)[: self.max_output]
-        if encoding == "base64":
-            assert None in [text(stream, len(stream)) for stream in found]
+        found, (output, error) = what_is_shown(result), act.streams
+        if act.ends == "hangs" and state.is_seen:
+            bye = BYE if result["signal"] is None else b""
+            assert found == shown(output + bye, error, self.max_output)
+        elif state.is_through:
+            assert found == shown(output, error, self.max_output)
+        else:
+            encoding, *bodies, _ = found
+            decode = base64.b64decode if encoding == "base64" else str.encode
+            pieces = [decode(body) for body in bodies]
+            bye = BYE if act.hears == "exits" else b""  # if it had no time to say that it runs
+            for piece, whole in zip(pieces, (output + bye, error), strict=True):
+                assert whole[: self.max_output].startswith(piece)
+            if encoding == "base64":
+                assert None in [text(piece, len(piece)) for piece in pieces]
 
 
 EVENTS = {

@@ -49,7 +49,7 @@ class Stage:
     def __init__(self, folder, plans, drawn):
         self.folder, self.plans, self.drawn = folder, plans, drawn
         self.log = folder / "log"
-        self.results = {}
+        self.results, self.groups = {}, set()
         self.pool = None
         self._heard = -1
         self._descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -67,12 +67,16 @@ class Stage:
         if act.ends == "plain":
             path.touch()
             return
-        lines = ["#!/bin/sh", TRAPS[act.hears] if act.ends == "hangs" else ""]
-        lines.append(f'read n < {path.parent / name}.n; echo "+ {name} $n $$" >> {self.log}')
-        for source, stream in ((act.output, 1), (act.error, 2)):
-            lines.append(f"cat {self.folder / source} >&{stream}" if OUTPUTS[source] else "")
+        run = f'read n < {path.parent / name}.n; echo "+ {name} $n" >> {self.log}'
+        write = [
+            f"cat {self.folder / source} >&{stream}"
+            for source, stream in ((act.output, 1), (act.error, 2))
+            if OUTPUTS[source]
+        ]
+        is_endless = act.ends == "hangs"
+        lines = ["#!/bin/sh", *([*write, TRAPS[act.hears], run] if is_endless else [run, *write])]
         lines.append("sleep 60 &" if act.holds else "")
-        if act.ends == "hangs":
+        if is_endless:
             lines.append(WAITS[act.hears])
         lines.append(f'echo "- {name} $n" >> {self.log}')
         last = "kill -{} $$" if act.ends == "signaled" else "exit {}"
@@ -152,13 +156,10 @@ class Stage:
 
     # What is left
 
-    def groups(self):
-        return {int(line.split()[3]) for line in self.lines() if line.startswith("+")}
-
     def have_ended(self):
         """Wait until none of its programs' groups lives: what was killed takes a moment."""
         until = time.monotonic() + PATIENCE_S
-        while self.groups() & living_groups():
+        while self.groups & living_groups():
             if time.monotonic() > until:
                 return False
             time.sleep(0.001)
@@ -166,7 +167,7 @@ class Stage:
 
     def end_groups(self):
         """End what programs left behind, which may hold their output open."""
-        for group in self.groups() & living_groups():
+        for group in self.groups & living_groups():
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
 
@@ -295,7 +296,9 @@ def scarcely(stage):
         if starts["all"] in stage.drawn.no_room:
             stage.note("no-room")
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return launch(self, *args)
+        pid = launch(self, *args)
+        stage.groups.add(pid)
+        return pid
 
     return launch_or_not
 
