@@ -239,7 +239,7 @@ class Story:
 
 
 def wait_for_nobody(word):
-    """Wait until no process has that word on its command line: what a kill left behind has ended."""
+    """Wait until no process has that word on its command line: none is left of a kill."""
     until = time.monotonic() + PATIENCE_S
     while any(word.encode() in words for words in command_lines()):
         assert time.monotonic() < until

@@ -325,7 +325,7 @@ def test_a_pool_does_what_the_model_says(drawn):
     assert model.counts["cancelled"] == 0
 
 
-@settings(bounded, max_examples=70)
+@settings(bounded, max_examples=120)
 @given(pools(is_disturbed=True))
 def test_a_pool_that_is_stopped_or_halted_does_what_the_model_allows(drawn):
     run_like_the_model(*drawn)
