@@ -101,7 +101,8 @@ def read_tasks(request: PoolRequest) -> Tasks:
     if request.infile is not None:
         if request.tasks is not None and not request.compat:
             raise InvalidConfig("tasks are given both as TASKS_JSON and by --infile: one of them")
-        if ":" in request.infile and not os.path.lexists(request.infile):
+        is_file = os.path.lexists(request.infile)
+        if request.infile.endswith(".py") or (":" in request.infile and not is_file):
             return _read_target(request.infile)
         return read_file(request.infile, is_lenient=request.compat)
     if request.tasks is None:

@@ -33,6 +33,7 @@ __all__ = ["conduct"]
 _EXIT_FAILED: Final = 1
 _EXIT_BAD_INPUT: Final = 2
 _EXIT_OUTPUT: Final = 3
+_ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -129,19 +130,38 @@ def _show_plan(tasks: Tasks) -> None:
 
 def _describe(task: Task) -> str:
     """A task on one line, as a shell would be given it."""
-    import shlex  # noqa: PLC0415 - of use here only
-
-    line = shlex.join((task.command, *task.args))
+    words = [task.command, *task.args]
     if task.env:
-        unset = [f"-u {shlex.quote(name)}" for name, value in task.env.items() if value is None]
+        unset = [word for name, value in task.env.items() if value is None for word in ("-u", name)]
         sets = [f"{name}={value}" for name, value in task.env.items() if value is not None]
-        line = " ".join(["env", *unset, *map(shlex.quote, sets), line])
+        no_options = ["--"] * any(one.startswith("-") for one in sets)
+        words = ["env", *unset, *no_options, *sets, *words]
+    line = " ".join(map(_quote, words))
     if task.cwd is not None:
-        line = f"cd {shlex.quote(task.cwd)} && {line}"
+        line = f"cd {_quote(f'./{task.cwd}' if task.cwd.startswith('-') else task.cwd)} && {line}"
     notes = ["always"] if task.always else []
     notes += [f"after {', '.join(task.after)}"] if task.after else []
-    text = f"{task.identifier}{f' ({chr(32).join(notes)})' if notes else ''}: {line}"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    name = f"{task.identifier}{f' ({chr(32).join(notes)})' if notes else ''}"
+    return f"{''.join(map(_show, name))}: {line}"
+
+
+def _quote(word: str) -> str:
+    """A word as a shell reads it, on one line: as $'...' (POSIX.1-2024) if that takes escapes."""
+    if word.isprintable():
+        import shlex  # noqa: PLC0415 - of use here only
+
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escape, word))}'"
+
+
+def _escape(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    return char if char.isprintable() else "".join(f"\\{byte:03o}" for byte in char.encode())
+
+
+def _show(char: str) -> str:
+    return char if char.isprintable() else repr(char)[1:-1]
 
 
 class _Course:
