@@ -1,8 +1,11 @@
 """The process pool told to stop: nobody is left behind, and every result is written."""
 
+import fcntl
 import json
 import os
 import signal
+import sys
+import termios
 
 import pytest
 
@@ -15,6 +18,14 @@ HEARS = (
 )
 IS_DEAF = "trap '' TERM; exec 3>lives; echo begun >&3; sleep 60 & sleep 60"
 SIGNALS = [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+PIPE_HOLDS = 65_536
+
+
+def waiting_to_be_read(stream):
+    """How many bytes are in a pipe."""
+    return int.from_bytes(fcntl.ioctl(stream, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.fixture
@@ -178,6 +189,20 @@ def test_as_completed_without_a_reader_the_pool_stops(pool, lives):
     said = process.stderr.read()
     assert process.wait() == 3
     assert said.count(b"\n") == 1
+
+
+def test_as_completed_with_a_reader_that_does_not_read_the_third_signal_ends_it(pool, lives):
+    much = task("much", "head", "-c", "300000", "/dev/zero")
+    process = pool.start("-t", 2, "--as-completed", tasks=[task("runs", "sh", "-c", RUNS), much])
+    with lives.open() as file:
+        assert file.readline() == "begun\n"
+        while waiting_to_be_read(process.stdout) < PIPE_HOLDS:
+            assert process.poll() is None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+        assert file.read() == ""  # with which the child has ended
+    assert process.wait(50) == 3
+    assert "given up: nobody reads them" in process.stderr.read().decode()
 
 
 def test_an_array_without_a_reader_is_told(pool):

@@ -220,6 +220,16 @@ def test_one_that_does_not_listen_is_made_to_end_with_all_its_group(open_childre
         wait_until_gone(int((tmp_path / name).read_text()))
 
 
+def test_one_that_is_stopped_ends_with_the_groups_that_it_has_made(open_children, tmp_path):
+    script = """timeout 1000 sh -c 'echo $$ > "$1/other"; touch "$1/begun"; sleep 1000' sh "$1" &
+        wait"""
+    children = open_children()
+    child = children.start(sh(script, str(tmp_path)))
+    children.stop(begun(child, children, tmp_path))
+    assert ended(children) == [child]
+    wait_until_gone(int((tmp_path / "other").read_text()))
+
+
 def test_a_stopped_group_may_finish_within_the_grace_after_its_leader(open_children, tmp_path):
     script = """(trap 'sleep 0.2; echo cleaned; exit' TERM
         touch "$1/begun"; sleep 60 >&- 2>&- & wait) & wait"""

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.pool_model import BYE_CODE, OUTPUTS, Act, Model, Plan
+from workermanager.cli.witnesses import Bystander
 from workermanager.processes import children as children_module
 from workermanager.processes import pool as pool_module
 from workermanager.processes.halting import parse_halt
@@ -97,6 +98,9 @@ class Stage:
         path.with_suffix(".n").write_text(f"{attempt}\n")
         self.note("begun", task.identifier, attempt, len(self._children.read_text().split()))
         self.hear()
+
+    def ending(self, result):
+        """It is heard of when it has ended."""
 
     def ended(self, number, result):
         self.note("ended", result.identifier)
@@ -336,7 +340,7 @@ def test_as_many_run_at_once_as_there_are_places(tmp_path):
     meet = f"echo >> {tmp_path}/met; until [ $(wc -l < {tmp_path}/met) = 5 ]; do sleep 0.01; done"
     tasks = Tasks.of(Task(str(number), "sh", ("-c", meet), timeout=LONG_S) for number in range(5))
     records = Records(5)
-    witness = SimpleNamespace(begun=lambda *_: None, ended=lambda *_: None)
+    witness = Bystander()
     pool = ProcessPool(tasks, records, PoolSettings(slots=5), witness)
     pool.run()
     tasks.close()
@@ -355,7 +359,7 @@ def test_attempts_come_after_a_tenth_of_a_second_doubling_to_ten(monkeypatch):
     monkeypatch.setattr(Schedule, "retry", retry)
     monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic_ns=lambda: 0))
     tasks, records = Tasks.of([Task("bad", "false", retries=12)]), Records(1)
-    witness = SimpleNamespace(begun=lambda *_: None, ended=lambda *_: None)
+    witness = Bystander()
     ProcessPool(tasks, records, PoolSettings(), witness).run()
     tasks.close()
     records.close()

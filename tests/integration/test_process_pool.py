@@ -1,6 +1,7 @@
 """A pool at work, from Python: what it does when the machine has no room, when it is stopped."""
 
 import errno
+import json
 import os
 
 import pytest
@@ -21,6 +22,9 @@ class Notes:
         self.results = {}
         self.on_end = lambda result: None
         self.on_begin = lambda task, attempt: None
+
+    def ending(self, result):
+        assert result.identifier not in {one.identifier for one in self.results.values()}
 
     def begun(self, task, attempt):
         self.begun_ones.append((task.identifier, attempt))
@@ -181,6 +185,27 @@ def test_results_that_cannot_be_kept_end_the_pool_and_all_its_children(make_pool
     for pid in pids:
         with pytest.raises(ChildProcessError):  # it is no more, and was waited for
             os.waitpid(pid, os.WNOHANG)
+
+
+def test_where_there_is_no_room_for_what_a_task_wrote_its_result_is_kept_without(
+    make_pool, monkeypatch
+):
+    pool, notes = make_pool(sh("long", "echo much; echo more >&2"), Task("short", "true"))
+    keep = Records.ended
+
+    def keep_little(self, number, result):
+        if result.stdout.size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        keep(self, number, result)
+
+    monkeypatch.setattr(Records, "ended", keep_little)
+    pool.run()
+    assert statuses(notes) == [Status.OK, Status.OK]
+    assert "no room for its output" in notes.results[0].reason
+    pieces = []
+    pool._records.copy(0, pieces.append)
+    result = json.loads(b"".join(pieces))
+    assert (result["result_body"], result["stderr"], result["truncated"]) == ("", "", True)
 
 
 @pytest.mark.parametrize(("wanted", "tasks", "slots"), [(8, 3, 3), (2, 100, 2), (8, 0, 1)])

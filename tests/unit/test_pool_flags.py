@@ -54,6 +54,9 @@ def test_auto_is_at_least_one():
         ({"halt": "later,fail=1"}, "--halt 'later,fail=1'"),
         ({"halt": "now,fail=1", "keep_going": True}, "--keep-going and --halt"),
         ({"resume": True}, "--resume goes with --journal FILE"),
+        ({"journal": "j", "outfile": "j"}, "--journal and --outfile: j cannot be both"),
+        ({"halt": "now,fail=٣"}, "--halt"),
+        ({"max_output": "٣"}, "--max-output"),
         ({"rerun_failed": True, "journal": "j"}, "--rerun-failed goes with --resume"),
     ],
 )

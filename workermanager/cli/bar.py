@@ -9,13 +9,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from workermanager.cli.charts import draw_bar
+from workermanager.cli.witnesses import Bystander
 from workermanager.durations import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from workermanager.processes.task import Task, TaskResult
+    from workermanager.processes.task import TaskResult
 
 __all__ = ["Bar"]
 
@@ -25,7 +26,7 @@ _WIDTH: Final = 30
 _SECOND_NS: Final = 1_000_000_000
 
 
-class Bar:
+class Bar(Bystander):
     """Counts what has ended, and says when the rest will have, going by the pace so far.
 
     ``known`` tasks of ``total`` had their results before the pool began.
@@ -46,9 +47,6 @@ class Bar:
         self._began = self._shown = now()
         self._ended = 0
         self._failed = 0
-
-    def begun(self, task: Task, attempt: int) -> None:
-        """An attempt begins: nothing to show."""
 
     def ended(self, _number: int, result: TaskResult) -> None:
         """One more has its result."""

@@ -55,6 +55,8 @@ def read_settings(request: PoolRequest) -> PoolSettings:
         raise InvalidConfig("--rerun-failed goes with --resume")
     if request.resume and request.journal is None:
         raise InvalidConfig("--resume goes with --journal FILE")
+    if request.journal is not None and request.journal == request.outfile:
+        raise InvalidConfig(f"--journal and --outfile: {request.journal} cannot be both")
     timeout_ns = None
     if request.timeout is not None:
         timeout_ns = parse_duration(request.timeout, "--timeout")

@@ -7,8 +7,6 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import rich_click as click
-
 from instrumentation.errors import InvalidConfig
 from workermanager.cli.pool_request import PoolRequest, read_settings, read_tasks
 from workermanager.cli.witnesses import Filing, Listeners, Reasons, Stream, Verbose, say
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from workermanager.cli.bar import Bar
     from workermanager.processes.folder import ResultFolder
     from workermanager.processes.pool import PoolSettings, Witness
-    from workermanager.processes.task import Task
     from workermanager.processes.tasks import Tasks
 
 __all__ = ["conduct"]
@@ -33,7 +30,6 @@ __all__ = ["conduct"]
 _EXIT_FAILED: Final = 1
 _EXIT_BAD_INPUT: Final = 2
 _EXIT_OUTPUT: Final = 3
-_ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -86,6 +82,12 @@ def _refuse_output(request: PoolRequest, error: OSError) -> int:
 # What most pools have no use for is imported where it is wanted: each module is a millisecond.
 
 
+def _show_plan(tasks: Tasks) -> None:
+    from workermanager.cli.dry_run import show_plan  # noqa: PLC0415
+
+    show_plan(tasks)
+
+
 def _open_folder(path: str | None) -> ResultFolder | None:
     if path is None:
         return None
@@ -123,47 +125,6 @@ def _open_records(request: PoolRequest, tasks: Tasks, grace_ns: int) -> Records:
     return journal
 
 
-def _show_plan(tasks: Tasks) -> None:
-    for number in range(len(tasks)):
-        click.echo(_describe(tasks[number]))
-
-
-def _describe(task: Task) -> str:
-    """A task on one line, as a shell would be given it."""
-    words = [task.command, *task.args]
-    if task.env:
-        unset = [word for name, value in task.env.items() if value is None for word in ("-u", name)]
-        sets = [f"{name}={value}" for name, value in task.env.items() if value is not None]
-        no_options = ["--"] * any(one.startswith("-") for one in sets)
-        words = ["env", *unset, *no_options, *sets, *words]
-    line = " ".join(map(_quote, words))
-    if task.cwd is not None:
-        line = f"cd {_quote(f'./{task.cwd}' if task.cwd.startswith('-') else task.cwd)} && {line}"
-    notes = ["always"] if task.always else []
-    notes += [f"after {', '.join(task.after)}"] if task.after else []
-    name = f"{task.identifier}{f' ({chr(32).join(notes)})' if notes else ''}"
-    return f"{''.join(map(_show, name))}: {line}"
-
-
-def _quote(word: str) -> str:
-    """A word as a shell reads it, on one line: as $'...' (POSIX.1-2024) if that takes escapes."""
-    if word.isprintable():
-        import shlex  # noqa: PLC0415 - of use here only
-
-        return shlex.quote(word)
-    return f"$'{''.join(map(_escape, word))}'"
-
-
-def _escape(char: str) -> str:
-    if char in _ESCAPES:
-        return _ESCAPES[char]
-    return char if char.isprintable() else "".join(f"\\{byte:03o}" for byte in char.encode())
-
-
-def _show(char: str) -> str:
-    return char if char.isprintable() else repr(char)[1:-1]
-
-
 class _Course:
     """One pool under way: who hears of it, what ends it, and where its results go."""
 
@@ -180,7 +141,7 @@ class _Course:
         self._tasks = tasks
         self._records = records
         self._output = output
-        self._signal = 0
+        self._signals: list[int] = []
         self._known = [number for number in range(len(tasks)) if records.status(number) is not None]
         self._bar = _open_bar(request, len(tasks), len(self._known))
         self._stream = Stream(records, output, self._stop) if request.as_completed else None
@@ -255,18 +216,20 @@ class _Course:
         _heed(self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._signal:
-            self._pool.kill()
-        else:
-            self._signal = number
+        self._signals.append(number)
+        if len(self._signals) == 1:
             self._pool.stop()
+            return
+        self._pool.kill()
+        if len(self._signals) > 2 and self._stream is not None:  # noqa: PLR2004 - it was said twice
+            self._stream.give_up()
 
     def _stop(self) -> None:
         self._pool.stop()
 
     def _exit_code(self) -> int:
-        if self._signal:
-            return 128 + self._signal
+        if self._signals:
+            return 128 + self._signals[0]
         if self._request.compat:
             return 0
         counts = self._pool.counts

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import rich_click as click
 
 from workermanager.durations import format_duration
+from workermanager.processes.outfile import OutputFailed
 from workermanager.processes.task import Status
 from workermanager.redaction import one_line
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from workermanager.processes.records import Records
     from workermanager.processes.task import Task, TaskResult
 
-__all__ = ["Filing", "Listeners", "Reasons", "Stream", "Verbose", "say"]
+__all__ = ["Bystander", "Filing", "Listeners", "Reasons", "Stream", "Verbose", "say"]
 
 
 class _Writer(Protocol):
@@ -49,20 +50,31 @@ class Listeners:
         for witness in self._witnesses:
             witness.begun(task, attempt)
 
+    def ending(self, result: TaskResult) -> None:
+        """Tell all."""
+        for witness in self._witnesses:
+            witness.ending(result)
+
     def ended(self, number: int, result: TaskResult) -> None:
         """Tell all."""
         for witness in self._witnesses:
             witness.ended(number, result)
 
 
-class _Witness:
-    """Hears of ends only."""
+class Bystander:
+    """Hears of everything, and does nothing about it."""
 
     def begun(self, task: Task, attempt: int) -> None:
         """An attempt is about to begin."""
 
+    def ending(self, result: TaskResult) -> None:
+        """A task is about to have its result."""
 
-class Verbose:
+    def ended(self, number: int, result: TaskResult) -> None:
+        """It has."""
+
+
+class Verbose(Bystander):
     """Says what begins and what ends."""
 
     def begun(self, task: Task, attempt: int) -> None:
@@ -77,7 +89,7 @@ class Verbose:
         say(f"{result.identifier}: {result.status}{took}{code}{reason}")
 
 
-class Reasons(_Witness):
+class Reasons(Bystander):
     """Says why tasks could not begin, where their results have no room for it."""
 
     def ended(self, _number: int, result: TaskResult) -> None:
@@ -86,7 +98,7 @@ class Reasons(_Witness):
             say(f"{result.identifier}: {result.status}: {result.reason}")
 
 
-class Filing(_Witness):
+class Filing(Bystander):
     """Puts each result into its folder; ``fault`` is what went wrong first."""
 
     def __init__(self, folder: ResultFolder, stop: Callable[[], None]) -> None:
@@ -94,8 +106,8 @@ class Filing(_Witness):
         self._folder = folder
         self._stop = stop
 
-    def ended(self, _number: int, result: TaskResult) -> None:
-        """Write it; a result that cannot be written ends the pool."""
+    def ending(self, result: TaskResult) -> None:
+        """Write it, before a journal says that it is there; if that fails, the pool ends."""
         if self.fault is not None:
             return
         try:
@@ -105,11 +117,15 @@ class Filing(_Witness):
             self._stop()
 
 
-class Stream(_Witness):
-    """Writes each result as it comes, one a line; ``fault`` is what went wrong first."""
+class Stream(Bystander):
+    """Writes each result as it comes, one a line; ``fault`` is what went wrong first.
+
+    While its reader does not read it waits, and with it the pool: `give_up` ends that.
+    """
 
     def __init__(self, records: Records, output: _Writer, stop: Callable[[], None]) -> None:
         self.fault: OSError | None = None
+        self._is_writing = False
         self._records = records
         self._output = output
         self._stop = stop
@@ -123,9 +139,20 @@ class Stream(_Witness):
         if self.fault is not None:
             return
         try:
+            self._is_writing = True
             self._records.copy(number, self._output.write)
             self._output.write(b"\n")
             self._output.flush()
+            self._is_writing = False
         except OSError as error:
             self.fault = error
             self._stop()
+
+    def give_up(self) -> None:
+        """Write no more, if just now it writes; from a signal handler.
+
+        Raises:
+            OutputFailed: it was writing, and `copy` hears of it.
+        """
+        if self._is_writing and self.fault is None:
+            raise OutputFailed("results: given up: nobody reads them")

@@ -51,6 +51,12 @@ class Capture:
             self._spool.write(self._piece)
         self._spool.write(data)
 
+    def give_up(self) -> None:
+        """Lose what was kept, for want of room."""
+        self.close()
+        self.lost += self.size
+        self.size = 0
+
     def chunks(self) -> Iterator[bytes]:
         """What was kept, piece by piece."""
         if self._spool is not None:
@@ -67,3 +73,4 @@ class Capture:
         self._piece = b""
         if self._spool is not None:
             self._spool.close()
+            self._spool = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from workermanager.processes.capture import Capture
 from workermanager.processes.launching import CannotStart, Launcher, open_stdin
 from workermanager.processes.polling import Poll
+from workermanager.processes.sessions import groups_of
 from workermanager.processes.task import EXIT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ class Children:
     """Starts children, and waits for all of them at once.
 
     All is to be called from one thread, except `wake`. ``limit`` is how many bytes are kept of each
-    stream; ``grace_ns`` how long a group that was told to end (SIGTERM) is waited for before it is
-    made to (SIGKILL).
+    stream; ``grace_ns`` how long a session that was told to end (SIGTERM) is waited for, before it
+    is made to (SIGKILL).
 
     Raises:
         OSError: there are no descriptors for it at the moment.
@@ -242,7 +243,7 @@ class Children:
     # Ending
 
     def stop(self, child: Child) -> None:
-        """Tell its group to end, and make it end if it has not after the grace; not again."""
+        """Tell its session to end, and make it end if it has not after the grace; not again."""
         if not child._is_ending and child.pid in self._running:
             self._call_off(child)
             _signal(child, signal.SIGTERM)
@@ -250,7 +251,7 @@ class Children:
             self._set_due(child, self._now() + self._grace_ns)
 
     def kill(self, child: Child) -> None:
-        """Make its group end at once."""
+        """Make its session end at once."""
         if child.pid in self._running:
             self._call_off(child)
             child._is_killed = True
@@ -295,7 +296,7 @@ class Children:
     def _end(self, child: Child) -> None:
         """It has exited, and its streams are closed: take its exit status."""
         child._due_ns = None
-        if child._is_ending:  # nothing of its group is left behind; its id is not free yet
+        if child._is_ending:  # nothing of its session is left behind; its id is not free yet
             _signal(child, signal.SIGKILL)
         try:
             _, status = os.waitpid(child.pid, 0)
@@ -318,9 +319,10 @@ class Children:
 
 
 def _signal(child: Child, number: int) -> None:
-    """To its whole group. Its id cannot be another's: the child is waited for only at its end."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, number)
+    """To all of its session. Its id cannot be another's: it is waited for only at its end."""
+    for group in {child.pid, *groups_of(child.pid)}:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
 
 
 def _open_pidfd(pid: int) -> int:

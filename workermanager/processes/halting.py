@@ -9,7 +9,7 @@ from instrumentation.errors import InvalidConfig
 
 __all__ = ["Halt", "parse_halt"]
 
-_FORM: Final = re.compile(r"(now|soon),fail=(\d{1,9})(%?)")
+_FORM: Final = re.compile(r"(now|soon),fail=([0-9]{1,9})(%?)")
 _ALL: Final = 100
 
 

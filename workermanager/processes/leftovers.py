@@ -8,6 +8,7 @@ from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from instrumentation.errors import InvalidConfig
+from workermanager.processes.sessions import every_process, look_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,6 @@ __all__ = ["Leftover", "start_of", "stop_leftovers"]
 
 _LOOK_EVERY_S: Final = 0.02  # they are not our children: nobody tells when they end
 _KILLED_WITHIN_S: Final = 1.0
-_STATE, _GROUP, _START = 0, 2, 19  # fields 3, 5 and 22, counted from behind the name
 
 
 class Leftover(NamedTuple):
@@ -42,27 +42,27 @@ class Leftover(NamedTuple):
 
 def start_of(pid: int) -> int | None:
     """When a process began, in ticks since the boot; None if it has ended, or nobody knows."""
-    fields = _read_stat(str(pid))
-    return int(fields[_START]) if fields else None
+    process = look_up(pid)
+    return None if process is None else process.start
 
 
 def stop_leftovers(unfinished: Iterable[Leftover], grace_s: float = 5.0) -> list[Leftover]:
-    """Stop the groups of those that are alive, with KILL after the grace; give which they were.
+    """Stop the sessions of those that are alive, with KILL after the grace; give which they were.
 
     Raises:
         InvalidConfig: one of them belongs to another user.
     """
     found = [one for one in unfinished if one.is_alive]
-    groups = {one.pid for one in found if one.pid is not None}
-    _signal(groups, SIGTERM)
-    groups = _wait_for(groups, grace_s)
-    _signal(groups, SIGKILL)
-    _wait_for(groups, _KILLED_WITHIN_S)
+    sessions = {one.pid for one in found if one.pid is not None}
+    _signal(sessions, SIGTERM)
+    _wait_for(sessions, grace_s)
+    _signal(sessions, SIGKILL)
+    _wait_for(sessions, _KILLED_WITHIN_S)
     return found
 
 
-def _signal(groups: Iterable[int], signal: Signals) -> None:
-    for group in groups:
+def _signal(sessions: set[int], signal: Signals) -> None:
+    for group in _living_groups(sessions):
         try:
             os.killpg(group, signal)
         except ProcessLookupError:
@@ -73,27 +73,13 @@ def _signal(groups: Iterable[int], signal: Signals) -> None:
             ) from None
 
 
-def _wait_for(groups: set[int], seconds: float) -> set[int]:
-    """Wait until all of them have ended, at most so long; give those that have not."""
+def _wait_for(sessions: set[int], seconds: float) -> None:
+    """Wait until all that is in them has ended, at most so long."""
     until = time.monotonic() + seconds
-    while (groups := groups & _living_groups()) and time.monotonic() < until:
+    while _living_groups(sessions) and time.monotonic() < until:
         time.sleep(_LOOK_EVERY_S)
-    return groups
 
 
-def _living_groups() -> set[int]:
-    stats = (_read_stat(name) for name in os.listdir("/proc") if name.isdigit())
-    return {int(fields[_GROUP]) for fields in stats if fields}
-
-
-def _read_stat(pid: str) -> list[bytes]:
-    """What the system says of a process, as in proc_pid_stat(5), on Linux only; [] if it has ended.
-
-    One that waits for its parent to ask how it ended has ended.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:  # it went, even while it was read
-        return []
-    return [] if fields[_STATE] in b"ZX" else fields
+def _living_groups(sessions: set[int]) -> set[int]:
+    """Each task leads a session: what it has started is in it, in one group or several."""
+    return {one.group for one in every_process() if one.session in sessions} if sessions else set()

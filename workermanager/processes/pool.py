@@ -31,6 +31,7 @@ _SPARE: Final = 16  # descriptors for the files of outputs that are long
 _FIRST_WAIT_NS: Final = 100_000_000
 _LONGEST_WAIT_NS: Final = 10_000_000_000
 _MOST_TRIES: Final = 50  # where there is no room for a single child: 5 s
+_NO_ROOM: Final = "there was no room for its output"
 _FAILURES: Final = frozenset({Status.FAILED, Status.SIGNALED, Status.TIMEOUT})
 
 
@@ -56,8 +57,12 @@ class Witness(Protocol):
         """An attempt is about to begin."""
         ...
 
+    def ending(self, result: TaskResult) -> None:
+        """A task is about to have its result, for good."""
+        ...
+
     def ended(self, number: int, result: TaskResult) -> None:
-        """A task has its result."""
+        """It has."""
         ...
 
 
@@ -197,8 +202,8 @@ class ProcessPool:
         else:
             self._running[child] = _Place(task, turn)
             self._records.spawned(turn.number, child.pid)
+            self._tries = 0
         self._attempts.pop(turn.number, None)
-        self._tries = 0
         return True
 
     def _wait_for_room(self) -> bool:
@@ -239,13 +244,18 @@ class ProcessPool:
                 wait = min(_LONGEST_WAIT_NS, _FIRST_WAIT_NS << min(turn.attempt - 1, 10))
                 self._schedule.retry(turn.number, turn.attempt + 1, time.monotonic_ns() + wait)
             else:
-                reason = self._why_closed if status is Status.CANCELLED else child.reason
+                reason = self._why_closed if status is Status.CANCELLED else _reason_of(child)
                 self._end(turn.number, _result_of(task, turn, child, status, reason))
         finally:
             child.close()
 
     def _end(self, number: int, result: TaskResult) -> None:
-        self._records.ended(number, result)
+        self._witness.ending(result)
+        try:
+            self._records.ended(number, result)
+        except OSError as error:
+            result = _without_output(result, error)
+            self._records.ended(number, result)
         self.counts[result.status] += 1
         self._schedule.end(number, is_ok=result.status is Status.OK)
         self._witness.ended(number, result)
@@ -286,6 +296,25 @@ def _status_of(child: Child) -> Status:
     if child.signal is not None:
         return Status.SIGNALED
     return Status.OK if child.exit_code == 0 else Status.FAILED
+
+
+def _reason_of(child: Child) -> str:
+    fault = child.stdout.fault or child.stderr.fault
+    return child.reason or (f"{_NO_ROOM}: {fault}" if fault else "")
+
+
+def _without_output(result: TaskResult, error: OSError) -> TaskResult:
+    """The result, for which there may be room without what the task wrote.
+
+    Raises:
+        OSError: it wrote nothing.
+    """
+    streams = [stream for stream in (result.stdout, result.stderr) if stream and stream.size]
+    if not streams:
+        raise error
+    for stream in streams:
+        stream.give_up()
+    return result._replace(reason=f"{_NO_ROOM}: {error}")
 
 
 def _result_of(task: Task, turn: Turn, child: Child, status: Status, reason: str) -> TaskResult:

@@ -48,6 +48,7 @@ class Records:
             for piece in encode(result, is_compat=self._is_compat):
                 self._spool.write(piece)
         except OSError as error:
+            self._spool.cut(begin)
             raise OutputFailed.at("the temporary directory (TMPDIR)", error) from None
         self._note(number, result.status, begin, self._spool.size - begin)
 

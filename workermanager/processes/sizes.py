@@ -9,7 +9,7 @@ from instrumentation.errors import InvalidConfig
 
 __all__ = ["parse_size"]
 
-_FORM: Final = re.compile(r"(\d{1,18})\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+_FORM: Final = re.compile(r"([0-9]{1,18})\s*([kMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 

@@ -56,6 +56,14 @@ class Spool:
             self._memory = bytearray()
         _write_at(self._file.fileno(), data, self.size)
 
+    def cut(self, size: int) -> None:
+        """Keep the first ``size`` bytes only."""
+        if self._file is None:
+            del self._memory[size:]
+        else:
+            os.ftruncate(self._file.fileno(), size)
+        self.size = size
+
     def read(self, begin: int, size: int) -> bytes:
         """Bytes from ``begin`` on, ``size`` of them."""
         if self._file is None:
