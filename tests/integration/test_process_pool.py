@@ -119,6 +119,31 @@ def test_stopped_between_two_attempts_it_says_how_many_there_were(make_pool):
     assert notes.results[1].status in {Status.OK, Status.CANCELLED}
 
 
+def test_stopped_where_there_is_no_room_for_the_next_attempt_it_says_how_many_there_were(
+    make_pool, scarce
+):
+    pool, notes = make_pool(sh("again", "exit 1"), retries=1)
+
+    def stop_at_the_second(_task, attempt):
+        if attempt > 1:
+            scarce(1)
+            pool.stop()
+
+    notes.on_begin = stop_at_the_second
+    pool.run()
+    assert (notes.results[0].status, notes.results[0].attempts) == (Status.CANCELLED, 1)
+
+
+@pytest.mark.parametrize("command", ["true", "no-such-program"])
+def test_stopped_as_one_begins_nothing_more_begins(make_pool, command):
+    pool, notes = make_pool(*(Task(str(n), command) for n in range(9)), slots=9)
+    notes.on_begin = lambda _task, _attempt: pool.stop()
+    pool.run()
+    assert notes.begun_ones == [("0", 1)]
+    assert statuses(notes)[1:] == [Status.CANCELLED] * 8
+    assert {notes.results[number].reason for number in range(1, 9)} == {"the pool was stopped"}
+
+
 def test_stopped_before_it_began_nothing_runs_and_each_has_its_result(make_pool):
     pool, notes = make_pool(*(Task(str(n), "true") for n in range(50)))
     pool.stop()
@@ -172,3 +197,15 @@ def test_there_are_no_more_places_than_descriptors(monkeypatch):
     assert count_slots(600, 600) == 1
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     assert count_slots(600, 600) == 600
+
+
+def test_places_are_counted_where_descriptors_cannot_be(monkeypatch):
+    import resource
+
+    def list_nothing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(os, "listdir", list_nothing)
+    monkeypatch.setattr(os.path, "isdir", lambda _: False)  # without /proc
+    assert count_slots(600, 600) == 60

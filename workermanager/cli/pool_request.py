@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, NamedTuple
 
 from instrumentation.errors import InvalidConfig
@@ -114,4 +116,6 @@ def _read_target(target: str) -> Tasks:
     from workermanager.processes.tasks import Tasks  # noqa: PLC0415
     from workermanager.processes.workflow import tasks_of  # noqa: PLC0415
 
-    return Tasks.of(tasks_of(find_worker(target).instrumentation, target), target)
+    with redirect_stdout(sys.stderr):  # what it prints is no result
+        flow = find_worker(target).instrumentation
+    return Tasks.of(tasks_of(flow, target), target)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import rich_click as click
 
@@ -18,6 +19,7 @@ from workermanager.processes.records import Records
 from workermanager.processes.task import EXIT_NOT_RUN, Status, TaskResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from workermanager.cli.bar import Bar
@@ -31,11 +33,13 @@ __all__ = ["conduct"]
 _EXIT_FAILED: Final = 1
 _EXIT_BAD_INPUT: Final = 2
 _EXIT_OUTPUT: Final = 3
+_ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\t": "\\t"}
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def conduct(request: PoolRequest) -> int:
     """Run the tasks, write a result for each, and give the exit code."""
+    _heed(_leave)
     with ExitStack() as resources:
         try:
             settings = read_settings(request)
@@ -49,13 +53,26 @@ def conduct(request: PoolRequest) -> int:
             folder = _open_folder(request.results)
             records = _open_records(request, tasks, settings.grace_ns)
             resources.callback(records.close)
+            settings = settings._replace(slots=count_slots(settings.slots, len(tasks)))
+            course = _Course(request, settings, tasks, records, output, folder)
         except InvalidConfig as error:
             say(str(error))
             return _EXIT_FAILED if request.compat else _EXIT_BAD_INPUT
         except OSError as error:
             return _refuse_output(request, error)
-        settings = settings._replace(slots=count_slots(settings.slots, len(tasks)))
-        return _Course(request, settings, tasks, records, output, folder).run()
+        return course.run()
+
+
+def _heed(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """What to do on the signals that end a pool, except for those that our caller has ignored."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word stands
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """Nothing runs yet: an outfile's draft goes, and that is all."""
+    raise SystemExit(128 + number)
 
 
 def _refuse_output(request: PoolRequest, error: OSError) -> int:
@@ -77,7 +94,7 @@ def _open_folder(path: str | None) -> ResultFolder | None:
 
 
 def _open_bar(request: PoolRequest, total: int, known: int) -> Bar | None:
-    if not request.bar:
+    if not request.bar or sys.stderr is None:  # as Python has it where it was closed
         return None
     from workermanager.cli.bar import Bar  # noqa: PLC0415
 
@@ -112,19 +129,38 @@ def _show_plan(tasks: Tasks) -> None:
 
 def _describe(task: Task) -> str:
     """A task on one line, as a shell would be given it."""
-    import shlex  # noqa: PLC0415 - of use here only
-
-    line = shlex.join((task.command, *task.args))
+    words = [task.command, *task.args]
     if task.env:
-        unset = [f"-u {shlex.quote(name)}" for name, value in task.env.items() if value is None]
+        unset = [word for name, value in task.env.items() if value is None for word in ("-u", name)]
         sets = [f"{name}={value}" for name, value in task.env.items() if value is not None]
-        line = " ".join(["env", *unset, *map(shlex.quote, sets), line])
+        no_options = ["--"] * any(one.startswith("-") for one in sets)
+        words = ["env", *unset, *no_options, *sets, *words]
+    line = " ".join(map(_quote, words))
     if task.cwd is not None:
-        line = f"cd {shlex.quote(task.cwd)} && {line}"
+        line = f"cd {_quote(f'./{task.cwd}' if task.cwd.startswith('-') else task.cwd)} && {line}"
     notes = ["always"] if task.always else []
     notes += [f"after {', '.join(task.after)}"] if task.after else []
-    text = f"{task.identifier}{f' ({chr(32).join(notes)})' if notes else ''}: {line}"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    name = f"{task.identifier}{f' ({chr(32).join(notes)})' if notes else ''}"
+    return f"{''.join(map(_show, name))}: {line}"
+
+
+def _quote(word: str) -> str:
+    """A word as a shell reads it, on one line: as $'...' (POSIX.1-2024) if that takes escapes."""
+    if word.isprintable():
+        import shlex  # noqa: PLC0415 - of use here only
+
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escape, word))}'"
+
+
+def _escape(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    return char if char.isprintable() else "".join(f"\\{byte:03o}" for byte in char.encode())
+
+
+def _show(char: str) -> str:
+    return char if char.isprintable() else repr(char)[1:-1]
 
 
 class _Course:
@@ -168,6 +204,7 @@ class _Course:
             self._bar.close()
         faults += [one.fault for one in (self._stream, self._filing) if one is not None]
         faults += [self._write_results(), self._close_records()]
+        _heed(signal.SIG_IGN)  # all is done: a late one must not change the exit code
         fault = next((fault for fault in faults if fault is not None), None)
         if fault is not None:
             return _refuse_output(self._request, fault)
@@ -214,8 +251,7 @@ class _Course:
 
     def _heed_signals(self) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no status is kept
-        for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+        _heed(self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._signal:

@@ -173,6 +173,7 @@ class ProcessPool:
             if self._records.status(turn.number) is None and not self._begin(turn):
                 self._schedule.put_back(turn)
                 return
+            self._heed_stops()  # or as many as there are would begin that cannot be started
 
     def _begin(self, turn: Turn) -> bool:
         """Begin a task, or give it the result that it has without; False: there is no room."""
@@ -185,7 +186,6 @@ class ProcessPool:
             timeout_ns = round(task.timeout * 1e9)
         self._witness.begun(task, turn.attempt)
         self._records.begun(turn.number, task.identifier, turn.attempt)
-        self._attempts.pop(turn.number, None)
         try:
             child = self._children.start(task.invocation, timeout_ns)
         except CannotStart as error:
@@ -197,6 +197,7 @@ class ProcessPool:
         else:
             self._running[child] = _Place(task, turn)
             self._records.spawned(turn.number, child.pid)
+        self._attempts.pop(turn.number, None)
         self._tries = 0
         return True
 
@@ -273,7 +274,7 @@ def count_slots(wanted: int, tasks: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return max(1, min(wanted, tasks))
-    taken = len(os.listdir("/dev/fd"))
+    taken = len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0  # which needs /proc
     return max(1, min(wanted, tasks, (soft - taken - _SPARE) // DESCRIPTORS))
 
 
