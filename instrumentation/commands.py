@@ -93,9 +93,13 @@ class Command:
         timeout: float | None = None,
         max_output: int = _MAX_OUTPUT,
     ) -> None:
+        given: object = command
+        if not isinstance(given, str | os.PathLike) or not given:
+            raise InvalidConfig(
+                f"Command({given!r}): wanted the program as text or a path, no param, and each "
+                'argument behind it: Command("ls", "-l")'
+            )
         program = _literal(command, "Command", "its program")
-        if not isinstance(program, str) or not program:
-            raise InvalidConfig(f"Command({program!r}): wanted the program, as text: no param")
         where = f"Command({program!r})"
         put = partial(object.__setattr__, self)
         put("command", program)

@@ -432,6 +432,23 @@ def test_the_callback_of_a_run_may_be_a_command():
     assert report.outcome == "passed"
 
 
+def test_a_command_line_whose_parent_ignored_sigchld_knows_how_its_commands_ended(tmp_path):
+    (tmp_path / "target.py").write_text("from workermanager import Command\nit = Command('true')\n")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workermanager", "run", "target.py:it", "--no-history"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=ENVIRONMENT,
+        )
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert "1 due = 1 ok" in process.communicate(timeout=60)[0]
+
+
 def test_a_command_line_that_is_told_to_stop_twice_leaves_no_command(tmp_path, ready, watch, seen):
     target = tmp_path / "target.py"
     target.write_text(

@@ -365,7 +365,8 @@ def test_a_path_is_a_program_and_an_argument():
     [
         (lambda: Command(""), "wanted the program"),
         (lambda: Command(param("x")), "wanted the program"),
-        (lambda: Command(3), "its program: wanted text"),
+        (lambda: Command(3), "wanted the program"),
+        (lambda: Command(["ls", "-l"]), r'each argument behind it: Command\("ls", "-l"\)'),
         (lambda: Command("a\0"), "its program has a NUL"),
         (lambda: Command("it", 3), r"Command\('it'\): args\[0\]: wanted text, .*, found 3"),
         (lambda: Command("it", "a", None), r"args\[1\]: wanted text, .*, found None"),

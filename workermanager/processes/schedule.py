@@ -33,7 +33,7 @@ class Schedule:
         self._again: list[Turn] = []
         self._open = {number: len(set(others)) for number, others in after.items()}
         self._after = after
-        self._blockers: dict[int, int] = {}
+        self._blockers: dict[int, set[int]] = {}
         self._dependents: dict[int, list[int]] = {}
         for number, others in after.items():
             for other in set(others):
@@ -56,7 +56,10 @@ class Schedule:
         return None
 
     def _first(self, number: int) -> Turn:
-        return Turn(number, 1, self._blockers.pop(number, None))
+        blockers = self._blockers.pop(number, None)
+        if blockers is None:
+            return Turn(number, 1, None)
+        return Turn(number, 1, next(other for other in self._after[number] if other in blockers))
 
     def put_back(self, turn: Turn) -> None:
         """It could not begin after all: it is the next one still."""
@@ -76,15 +79,8 @@ class Schedule:
         for dependent in self._dependents.pop(number, ()):
             self._open[dependent] -= 1
             if not is_ok:
-                self._note_blocker(dependent, number)
+                self._blockers.setdefault(dependent, set()).add(number)
             if not self._open[dependent]:
                 del self._open[dependent]
                 if dependent < self._next:
                     heappush(self._ready, dependent)
-
-    def _note_blocker(self, number: int, blocker: int) -> None:
-        """The first in the order that the task names them, whichever ended first."""
-        others = self._after[number]
-        known = self._blockers.get(number)
-        if known is None or others.index(blocker) < others.index(known):
-            self._blockers[number] = blocker
