@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.pool_model import BYE_CODE, OUTPUTS, Act, Model, Plan
@@ -117,7 +117,7 @@ class Stage:
         tasks = Tasks.of(self.task(plan) for plan in self.plans)
         records = Records(len(tasks))
         halt = self.drawn.halt and parse_halt(self.drawn.halt, "--halt")
-        how = PoolSettings(
+        settings = PoolSettings(
             slots=self.drawn.slots,
             timeout_ns=self.drawn.timeout_s and round(self.drawn.timeout_s * 1e9),
             retries=self.drawn.retries,
@@ -126,7 +126,7 @@ class Stage:
             halt=halt,
         )
         try:
-            self.pool = ProcessPool(tasks, records, how, self)
+            self.pool = ProcessPool(tasks, records, settings, self)
             self.hear()
             self.pool.run()
             for number, plan in enumerate(self.plans):
@@ -214,6 +214,13 @@ quick = st.lists(
 hanging = st.lists(st.one_of(hangs, hangs, not_started), min_size=1, max_size=2)
 
 
+def how(**settings):
+    """A pool's settings, and what happens to it."""
+    usual = {"slots": 1, "timeout_s": None, "retries": 0, "grace_s": 5.0, "max_output": LIMITS[-1]}
+    calm = {"halt": None, "stop_at": None, "kill_at": None, "no_room": frozenset()}
+    return SimpleNamespace(**{**usual, **calm, **settings})
+
+
 @st.composite
 def pools(draw, *, is_disturbed=False):
     """Plans in any order, and how their pool is to go about them."""
@@ -236,16 +243,12 @@ def pools(draw, *, is_disturbed=False):
             )
         )
     all_acts = [act for plan in plans for act in plan.acts]
-    drawn = SimpleNamespace(
+    drawn = how(
         slots=draw(st.integers(1, 8)),
         timeout_s=draw(st.sampled_from([LONG_S, None, HANG_S])),
         retries=all_retries,
         grace_s=0.02 if any(act.hears == "ignores" for act in all_acts) else 5.0,
         max_output=draw(st.sampled_from(LIMITS)),
-        halt=None,
-        stop_at=None,
-        kill_at=None,
-        no_room=frozenset(),
     )
     if is_disturbed:
         drawn.halt = draw(st.sampled_from([None, *HALTS]))
@@ -307,6 +310,7 @@ def scarcely(stage):
     return launch_or_not
 
 
+FOUR_BAD = [Plan(f"t{number}", [Act(number=1)]) for number in range(4)]
 bounded = settings(
     deadline=None,
     derandomize=True,
@@ -329,8 +333,10 @@ def test_a_pool_does_what_the_model_says(drawn):
     assert model.counts["cancelled"] == 0
 
 
-@settings(bounded, max_examples=120)
+@settings(bounded, max_examples=90)
 @given(pools(is_disturbed=True))
+@example((FOUR_BAD, how(halt="soon,fail=50%")))
+@example((FOUR_BAD, how(halt="now,fail=51%")))
 def test_a_pool_that_is_stopped_or_halted_does_what_the_model_allows(drawn):
     run_like_the_model(*drawn)
 
