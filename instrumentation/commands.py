@@ -235,6 +235,8 @@ def _ending(done: Completed) -> str:
         told = f"signal {done.signal}"
         if done.signal in {*signal.Signals}:
             told += f" ({signal.Signals(done.signal).name})"
+    if done.reason:
+        told += f" ({done.reason})"
     words = _last_line(done.stderr) or _last_line(done.stdout)
     return f"{told}: {words}" if words else told
 

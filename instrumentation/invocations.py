@@ -27,7 +27,8 @@ class Invocation(NamedTuple):
 class Completed(NamedTuple):
     """How a child ended: ``exit_code`` is 128 + ``signal`` where a signal ended it.
 
-    ``is_truncated`` says that it wrote more to its standard output than is kept.
+    ``is_truncated`` says that it wrote more to its standard output than is kept; ``reason`` what
+    else is to be said, as that its exit code is lost.
     """
 
     exit_code: int = 0
@@ -35,3 +36,4 @@ class Completed(NamedTuple):
     stdout: bytes = b""
     stderr: bytes = b""
     is_truncated: bool = False
+    reason: str = ""

@@ -17,8 +17,10 @@ _WRAPPER: Final = re.compile(
     "busybox|chroot|doas|env|flock|ionice|nice|nohup|setsid|stdbuf|sudo|taskset|time|timeout"
     "|unshare|xargs"
 )
+_HAS_OPERAND: Final = re.compile("chroot|flock|taskset|timeout")
 _LETTERS: Final = re.compile(r"[-+][A-Za-z]+")
 _TAKES_ONE: Final = frozenset({"--init-file", "--rcfile"})
+_SIGNS: Final = ("-", "+")
 _ENDS_OPTIONS: Final = ("-", "--")
 
 
@@ -33,13 +35,34 @@ def check_no_injection(
     Raises:
         InvalidConfig: it would.
     """
+    given = _given_to_shell(command, args)
+    if given is not None:
+        _check_script(given, where, is_stdin_given=is_stdin_given)
+
+
+def _given_to_shell(command: str, args: Sequence[str | Param]) -> Sequence[str | Param] | None:
+    """What a shell is given, if the command is one or executes one; None if it does not.
+
+    A wrapper executes the first of its arguments that is no option, value of an option, variable
+    or operand of its own. An option may have a value: it is taken for one that has.
+    """
     if _is(_SHELL, command):
-        _check_script(args, where, is_stdin_given=is_stdin_given)
-    elif _is(_WRAPPER, command):
-        for number, arg in enumerate(args, 1):
-            if isinstance(arg, str) and _is(_SHELL, arg):
-                _check_script(args[number:], where, is_stdin_given=is_stdin_given)
-                return
+        return args
+    if not _is(_WRAPPER, command):
+        return None
+    has_operand, is_value = _is(_HAS_OPERAND, command), False
+    for number, arg in enumerate(args, 1):
+        text = arg if isinstance(arg, str) else "="
+        if _is(_SHELL, text):
+            return args[number:]
+        if _is(_WRAPPER, text):
+            has_operand = _is(_HAS_OPERAND, text)
+        elif text[:1] not in _SIGNS and "=" not in text and not is_value:
+            if not has_operand:
+                return None
+            has_operand = False
+        is_value = text[:1] in _SIGNS
+    return None
 
 
 def _check_script(args: Sequence[str | Param], where: str, *, is_stdin_given: bool) -> None:
@@ -54,7 +77,7 @@ def _check_script(args: Sequence[str | Param], where: str, *, is_stdin_given: bo
             is_value = False
         elif not is_ended and arg in _ENDS_OPTIONS:
             is_ended = True
-        elif is_ended or arg[:1] not in ("-", "+"):
+        elif is_ended or arg[:1] not in _SIGNS:
             if reads_stdin:
                 break
             return

@@ -77,6 +77,13 @@ class Retry:
             is_number = isinstance(value, int | float) and value >= 0
             if not is_number and not (name == "deadline" and value is None):
                 raise InvalidConfig(f"Retry({name}={value!r}): must be 0 seconds or more")
+        when: object = self.when
+        is_error = isinstance(when, type) and issubclass(when, BaseException)
+        if is_error or not (when is None or callable(when)):
+            raise InvalidConfig(
+                f"Retry(when={when!r}): wanted a function of the error, as in "
+                "when=lambda error: isinstance(error, OSError)"
+            )
 
     def wait(self, attempt: int, elapsed: float, error: Exception, random: Random) -> float | None:
         """Seconds to wait after ``attempt`` failed, ``elapsed`` seconds in; None to give up."""

@@ -203,7 +203,8 @@ class _Watch:
             allowed = format_duration(round(timeout * 1e9))
             raise TimedOut(f"{_name(invocation)} took longer than {allowed}", timeout)
         stdout, stderr = child.stdout.read(), child.stderr.read()
-        return Completed(child.exit_code, child.signal, stdout, stderr, child.stdout.lost > 0)
+        is_truncated = child.stdout.lost > 0
+        return Completed(child.exit_code, child.signal, stdout, stderr, is_truncated, child.reason)
 
     def _start(self, invocation: Invocation, timeout: float | None) -> Child:
         from workermanager.processes.launching import SCARCE, CannotStart  # noqa: PLC0415 - as above

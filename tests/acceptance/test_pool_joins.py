@@ -51,6 +51,14 @@ def test_two_scripts_write_and_the_third_joins(flow, tmp_path, name):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
+def test_what_a_workflow_in_python_prints_is_no_result(tmp_path):
+    text = "print('hello')\nfrom workermanager import Command\nflow = Command('echo', 'body')\n"
+    (tmp_path / "flow.py").write_text(text)
+    done = Pool(tmp_path)("-i", "flow.py:flow")
+    assert done.each("result_body") == ["body\n"]
+    assert done.said == "hello\n"
+
+
 def test_where_one_of_them_fails_nothing_is_joined(flow, tmp_path):
     (tmp_path / "out/b.csv").mkdir(parents=True)  # where write_b would write
     done = flow("flow.toml")

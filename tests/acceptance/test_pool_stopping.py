@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.kit.process_pool import task
+from tests.kit.process_pool import COMMAND, task
 
 # Whoever has the FIFO open lives: when the test has read all of it, nobody is left.
 RUNS = "exec 3>lives; echo begun >&3; sleep 60 & wait"
@@ -110,6 +110,51 @@ def test_an_outfile_and_a_journal_have_what_ended_and_the_rest_is_run_later(pool
     results = json.loads((pool.folder / "results").read_text())
     assert [one["result_body"] for one in results] == ["kept\n", "", "late\n"]
     assert (pool.folder / "runs").read_text() == "run\n"
+
+
+def test_signals_while_results_are_written_do_not_harm_them(pool):
+    process = pool.start(tasks=[task("it", "head", "-c", "300000", "/dev/zero")])
+    assert process.stdout.read(1) == b"["
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
+    assert json.loads(b"[" + process.stdout.read())[0]["result_body"] == "\0" * 300_000
+    assert process.stderr.read() == b""
+    assert process.wait() in {129, 130, 143}
+
+
+def test_a_signal_that_the_caller_ignores_is_not_heard(pool, lives):
+    process = pool.start(tasks=[task("it", "cat", "lives")], program=("nohup", *COMMAND))
+    with lives.open("w") as file:
+        process.send_signal(signal.SIGHUP)
+        file.write("to its end")
+    done = pool.end(process)
+    assert done.exit_code == 0
+    assert done.each("result_body") == ["to its end"]
+
+
+@pytest.mark.parametrize(("number", "exit_code"), SIGNALS)
+def test_told_to_end_before_it_begins_nothing_of_the_outfile_is_left(
+    pool, lives, number, exit_code
+):
+    tasks = [task("runs", "sh", "-c", IS_DEAF), task("next", "true")]
+    files = ("--journal", "journal", "-o", "results", "--grace", "1h", "--verbose")
+    killed = pool.start(*files, tasks=tasks)
+    with lives.open() as file:
+        assert file.readline() == "begun\n"
+        assert killed.stderr.readline().endswith(b"runs: begins\n")
+        assert killed.stderr.readline().endswith(b"next: begins\n")  # the journal has runs's pid
+        killed.kill()
+        killed.wait()
+        group = json.loads((pool.folder / "journal").read_text().splitlines()[2])["pid"]
+        try:
+            resumed = pool.start(*files, "--resume", tasks=tasks)
+            assert b"had begun" in resumed.stderr.readline()
+            assert len([*pool.folder.glob(".results.*")]) == 2
+            resumed.send_signal(number)
+            assert resumed.wait() == exit_code
+            assert len([*pool.folder.glob(".results.*")]) == 1  # of the one that was killed
+        finally:
+            os.killpg(group, signal.SIGKILL)
 
 
 # output whose reader goes away

@@ -189,8 +189,29 @@ def test_an_outfile_is_whole_or_what_it_was(pool):
     assert names_in(pool.folder) == ["results"]
 
 
+def test_results_that_find_no_room_say_where(pool):
+    small = (resource.RLIMIT_FSIZE, (300_000, 300_000))
+    done = pool(tasks=[task("it", "head", "-c", "250000", "/dev/zero")], limit=small)
+    assert done.exit_code == 3
+    assert "the temporary directory (TMPDIR)" in done.said
+    assert done.each("status") == ["cancelled"]
+
+
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_without_standard_error_results_are_written(pool):
+    mute = ("sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND)
+    done = pool("--bar", "--verbose", tasks=[task("it", "echo", "body")], program=mute)
+    assert done.exit_code == 0
+    assert done.each("result_body") == ["body\n"]
+
+
+def test_a_pool_that_there_is_no_room_for_says_so_in_a_line(pool):
+    done = pool(tasks=[task("it", "true")], limit=(resource.RLIMIT_NOFILE, (6, 6)))
+    assert done.exit_code == 3
+    assert "Too many open files" in done.complaint
 
 
 # -v
@@ -223,6 +244,14 @@ def test_a_task_that_takes_too_long_is_ended_with_all_that_it_started(pool):
     assert done.exit_code == 1
     with pytest.raises(OSError, match="No such device"):  # nobody reads from it any more
         os.open(pool.folder / "never", os.O_WRONLY | os.O_NONBLOCK)
+
+
+def test_a_grace_may_be_longer_than_a_system_can_wait(pool):
+    script = "trap 'exit 0' TERM; sleep 0.3 & wait"
+    tasks = [task("it", "sh", "-c", script, timeout=0.1)]
+    done = pool("--grace", "9000000h", tasks=tasks)
+    assert done.said == ""
+    assert done.each("signal") == [None]
 
 
 def test_a_task_that_fails_is_tried_again(pool):

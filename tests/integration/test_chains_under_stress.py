@@ -199,6 +199,7 @@ def tokens_in(params):
                     yield from tokens_in(one)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.usefixtures("_threads_that_change_often")
 def test_ten_thousand_runs_end_and_add_up_whatever_becomes_of_them():
     crashes, drivers = [], [Driver(who) for who in range(DRIVERS)]

@@ -202,6 +202,14 @@ def test_one_that_takes_too_long_is_told_to_end(open_children):
     assert child.was_stopped
 
 
+@pytest.mark.parametrize("has_epoll", [True, False])
+def test_one_may_take_years(open_children, monkeypatch, has_epoll):
+    if not has_epoll:
+        monkeypatch.delattr(select, "epoll")
+    century_ns = 100 * 365 * 86_400 * 1_000_000_000
+    assert run(open_children(), sh("exit 3"), century_ns).exit_code == 3
+
+
 def test_one_that_does_not_listen_is_made_to_end_with_all_its_group(open_children, tmp_path):
     script = """trap '' TERM
         (sleep 1000 & echo $! > "$1/inner"; wait) & echo $! > "$1/outer"

@@ -200,6 +200,15 @@ def test_a_command_that_fails_says_so(command, exit_code, told):
     assert report.counts["failed"] == 1
 
 
+def test_an_exit_status_that_is_lost_is_said_to_be():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        result, _ = run_once(Command("true"))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert "exit code 255 (its exit status is lost" in str(result.error.cause)
+
+
 def test_a_command_is_tried_again():
     tried = Command.shell('test "$WORKERMANAGER_ATTEMPT" = 3 && echo yes', into="out")
     result, report = run_once(Step(tried, retry=Retry(attempts=3, base=0)))

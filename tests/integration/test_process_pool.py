@@ -171,12 +171,16 @@ def test_results_that_cannot_be_kept_end_the_pool_and_all_its_children(make_pool
     def refuse(*_args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    pids = []
     monkeypatch.setattr(Records, "ended", refuse)
+    monkeypatch.setattr(Records, "spawned", lambda _self, _number, pid: pids.append(pid))
     with pytest.raises(OSError, match="No space left"):
         pool.run()
     assert notes.results == {}
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ChildProcessError):  # it is no more, and was waited for
+            os.waitpid(pid, os.WNOHANG)
 
 
 @pytest.mark.parametrize(("wanted", "tasks", "slots"), [(8, 3, 3), (2, 100, 2), (8, 0, 1)])
@@ -193,3 +197,15 @@ def test_there_are_no_more_places_than_descriptors(monkeypatch):
     assert count_slots(600, 600) == 1
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     assert count_slots(600, 600) == 600
+
+
+def test_places_are_counted_where_descriptors_cannot_be(monkeypatch):
+    import resource
+
+    def list_nothing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(os, "listdir", list_nothing)
+    monkeypatch.setattr(os.path, "isdir", lambda _: False)  # without /proc
+    assert count_slots(600, 600) == 60

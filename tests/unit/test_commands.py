@@ -453,6 +453,8 @@ X = param("x")
         ("/usr/bin/timeout", "5", "bash", "-ec", X),
         ("xargs", "sh", "-c", X),
         ("busybox", "sh", "-c", X),
+        ("timeout", "-k", "5", "--foreground", X, "nice", "-n", "3", "bash", "-c", X),
+        ("sudo", "-u", "bob", "A=1", "flock", "-w", "9", "/tmp/lock", "sh", "-c", X),
     ],
 )
 def test_a_param_that_a_shell_would_read_as_its_script_is_refused(args):
@@ -481,6 +483,9 @@ def test_standard_input_out_of_params_is_no_script_either(args, stdin):
         ("sh", "-x"),
         ("env", "sh", "script.sh", X),
         ("env", X),
+        ("xargs", "-n", "1", "grep", "sh", X),
+        ("timeout", "5", "apt", "install", "fish", X),
+        ("nice", "-n", X, "tar", "-cf", "x.tar", "sh", X),
         ("useradd", "-s", "bash", "-c", X),
         ("crash", "-c", X),
         ("awk", "{print $1}", X),

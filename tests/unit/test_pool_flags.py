@@ -69,6 +69,12 @@ def test_tasks_come_from_one_place(flags):
         read_tasks(request(**flags))
 
 
+def test_a_python_file_without_a_name_in_it_is_no_file_of_tasks(tmp_path):
+    (tmp_path / "flow.py").write_text('"""A workflow."""')
+    with pytest.raises(InvalidConfig, match=r"flow\.py': wanted module:name or path/file\.py:name"):
+        read_tasks(request(infile=str(tmp_path / "flow.py")))
+
+
 @pytest.mark.parametrize(
     ("text", "halt"),
     [

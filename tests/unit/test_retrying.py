@@ -90,6 +90,12 @@ def test_a_figure_that_cannot_work_is_named(figures):
         Retry(**figures)
 
 
+@pytest.mark.parametrize("when", [OSError, (OSError, ValueError), "OSError"])
+def test_an_error_s_type_is_no_function_of_it(when):
+    with pytest.raises(InvalidConfig, match=r"^Retry\(when=.*isinstance"):
+        Retry(when=when)
+
+
 # A step that runs by it
 
 

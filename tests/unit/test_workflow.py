@@ -60,6 +60,11 @@ def test_a_finally_of_an_inner_chain_is_part_of_what_is_waited_for():
     assert joins(flow) == {"a": (), "b": ("a", "always"), "c": ("a", "b")}
 
 
+def test_a_finally_of_a_chain_that_begins_in_any_case_is_one_of_the_pool():
+    flow = chain(step("a"), finally_(chain(step("b"), finally_(step("c")))))
+    assert joins(flow) == {"a": (), "b": ("a", "always"), "c": ("b", "always")}
+
+
 def test_names_that_come_twice_are_told_apart():
     names = [task.identifier for task in tasks_of([Command("sh"), Command("sh")], "flow")]
     assert len({*names}) == 2
@@ -95,6 +100,13 @@ def test_params_are_those_of_the_chain():
         (step("a", limit=Limit("of this test", 2)), "a limit"),
         (Command("grep", "x", ok=(0, 1)), "other exit codes"),
         (Command("date", into="now"), "into and parse"),
+        (step("a", retry=Retry(when=lambda error: False)), "neither when nor deadline"),
+        (step("a", retry=Retry(deadline=3)), "neither when nor deadline"),
+        (chain(step("a"), chain(step("b"), finally_(step("c")))), "if its chain never began"),
+        (
+            chain(step("a"), group(chain(step("b"), finally_(step("c"))))),
+            "if its chain never began",
+        ),
     ],
 )
 def test_what_no_task_can_do_is_refused_by_name(flow, said):

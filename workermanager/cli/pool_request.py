@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, NamedTuple
 
 from instrumentation.errors import InvalidConfig
@@ -99,7 +101,8 @@ def read_tasks(request: PoolRequest) -> Tasks:
     if request.infile is not None:
         if request.tasks is not None and not request.compat:
             raise InvalidConfig("tasks are given both as TASKS_JSON and by --infile: one of them")
-        if ":" in request.infile and not os.path.lexists(request.infile):
+        is_file = os.path.lexists(request.infile)
+        if request.infile.endswith(".py") or (":" in request.infile and not is_file):
             return _read_target(request.infile)
         return read_file(request.infile, is_lenient=request.compat)
     if request.tasks is None:
@@ -113,4 +116,6 @@ def _read_target(target: str) -> Tasks:
     from workermanager.processes.tasks import Tasks  # noqa: PLC0415
     from workermanager.processes.workflow import tasks_of  # noqa: PLC0415
 
-    return Tasks.of(tasks_of(find_worker(target).instrumentation, target), target)
+    with redirect_stdout(sys.stderr):  # what it prints is no result
+        flow = find_worker(target).instrumentation
+    return Tasks.of(tasks_of(flow, target), target)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import rich_click as click
 
@@ -18,6 +19,7 @@ from workermanager.processes.records import Records
 from workermanager.processes.task import EXIT_NOT_RUN, Status, TaskResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from workermanager.cli.bar import Bar
@@ -37,6 +39,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def conduct(request: PoolRequest) -> int:
     """Run the tasks, write a result for each, and give the exit code."""
+    _heed(_leave)
     with ExitStack() as resources:
         try:
             settings = read_settings(request)
@@ -50,13 +53,27 @@ def conduct(request: PoolRequest) -> int:
             folder = _open_folder(request.results)
             records = _open_records(request, tasks, settings.grace_ns)
             resources.callback(records.close)
+            settings = settings._replace(slots=count_slots(settings.slots, len(tasks)))
+            course = _Course(request, settings, tasks, records, output, folder)
         except InvalidConfig as error:
             say(str(error))
             return _EXIT_FAILED if request.compat else _EXIT_BAD_INPUT
         except OSError as error:
             return _refuse_output(request, error)
-        settings = settings._replace(slots=count_slots(settings.slots, len(tasks)))
-        return _Course(request, settings, tasks, records, output, folder).run()
+        return course.run()
+
+
+def _heed(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """What to do on the signals that end a pool, except for those that our caller has ignored."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word stands
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """Nothing runs yet: an outfile's draft goes, and that is all."""
+    _heed(signal.SIG_IGN)  # another one would come in between
+    raise SystemExit(128 + number)
 
 
 def _refuse_output(request: PoolRequest, error: OSError) -> int:
@@ -78,7 +95,7 @@ def _open_folder(path: str | None) -> ResultFolder | None:
 
 
 def _open_bar(request: PoolRequest, total: int, known: int) -> Bar | None:
-    if not request.bar:
+    if not request.bar or sys.stderr is None:  # as Python has it where it was closed
         return None
     from workermanager.cli.bar import Bar  # noqa: PLC0415
 
@@ -188,6 +205,7 @@ class _Course:
             self._bar.close()
         faults += [one.fault for one in (self._stream, self._filing) if one is not None]
         faults += [self._write_results(), self._close_records()]
+        _heed(signal.SIG_IGN)  # all is done: a late one must not change the exit code
         fault = next((fault for fault in faults if fault is not None), None)
         if fault is not None:
             return _refuse_output(self._request, fault)
@@ -234,8 +252,7 @@ class _Course:
 
     def _heed_signals(self) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no status is kept
-        for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+        _heed(self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._signal:

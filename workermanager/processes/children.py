@@ -177,7 +177,7 @@ class Children:
 
     def wake(self) -> None:
         """Let `wait` return, now or when it is next called; from any thread or signal handler."""
-        with suppress(BlockingIOError):  # it is full of such calls
+        with suppress(OSError):  # it is full of such calls, or nobody waits any more
             os.write(self._waker, b"\0")
 
     def _patience(self, until: int | None) -> float | None:
@@ -268,7 +268,8 @@ class Children:
         while self._running:
             self.wait()
         self._poll.close()
-        _close([self._woken, self._waker, self._null])
+        waker, self._waker = self._waker, -1  # a late signal must not write to another's
+        _close([self._woken, waker, self._null])
 
     def _keep_time(self) -> None:
         now = self._now()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import select
 from math import ceil
+from typing import Final
 
 __all__ = ["Poll"]
+
+_LONGEST_S: Final = 86_400.0  # neither takes more than 2**31 ms, some 24 days
 
 
 class Poll:
@@ -28,7 +31,11 @@ class Poll:
         self._poll.unregister(descriptor)
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """Those that can be read or are at their end, with the event; [] once the time is over."""
+        """Those that can be read or are at their end, with the event; [] once the time is over.
+
+        It may also be [] before that: after a day.
+        """
+        seconds = None if seconds is None else min(seconds, _LONGEST_S)
         if self._epoll is not None:
             return self._epoll.poll(seconds)
         return self._poll.poll(None if seconds is None else ceil(seconds * 1000))

@@ -274,7 +274,7 @@ def count_slots(wanted: int, tasks: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return max(1, min(wanted, tasks))
-    taken = len(os.listdir("/dev/fd"))
+    taken = len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0  # which needs /proc
     return max(1, min(wanted, tasks, (soft - taken - _SPARE) // DESCRIPTORS))
 
 

@@ -6,6 +6,7 @@ from array import array
 from typing import TYPE_CHECKING, Final
 
 from workermanager.processes.encoding import encode
+from workermanager.processes.outfile import OutputFailed
 from workermanager.processes.spool import CHUNK, Spool
 from workermanager.processes.task import Status
 
@@ -40,11 +41,14 @@ class Records:
         """Keep what came of a task in the end.
 
         Raises:
-            OSError: there is no room for it.
+            OutputFailed: there is no room for it.
         """
         begin = self._spool.size
-        for piece in encode(result, is_compat=self._is_compat):
-            self._spool.write(piece)
+        try:
+            for piece in encode(result, is_compat=self._is_compat):
+                self._spool.write(piece)
+        except OSError as error:
+            raise OutputFailed.at("the temporary directory (TMPDIR)", error) from None
         self._note(number, result.status, begin, self._spool.size - begin)
 
     def _note(self, number: int, status: Status | None, begin: int, size: int) -> None:

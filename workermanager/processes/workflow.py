@@ -9,14 +9,14 @@ from instrumentation.chains import as_instrumentation
 from instrumentation.commands import Command
 from instrumentation.composing import Chained, Finally, Group
 from instrumentation.errors import InvalidConfig, ParamError
-from instrumentation.nodes import Link
+from instrumentation.nodes import Knot, Link
 from workermanager.processes.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from instrumentation.composing import Chain
-    from instrumentation.nodes import Knot, Node
+    from instrumentation.nodes import Node
 
 __all__ = ["tasks_of"]
 
@@ -52,7 +52,10 @@ class _Weaver:
         *,
         always: bool = False,
     ) -> tuple[str, ...]:
+        is_sure = always or not after  # to begin
         for node in nodes:
+            if not is_sure and isinstance(node, Knot) and isinstance(node.part, Finally):
+                self._refuse(node, "it would run even if its chain never began: put it outermost")
             after = self._lay(node, after, params, always=always)
             always = False
         return after
@@ -87,6 +90,8 @@ class _Weaver:
             self._refuse(link, "it is no Command: only these are tasks of a pool")
         if link.timeout is not None or link.limit is not None or command.ok != (0,):
             self._refuse(link, "a limit, other exit codes and a Step's timeout are not for tasks")
+        if link.retry is not None and (link.retry.when or link.retry.deadline is not None):
+            self._refuse(link, "of a Retry a task has the attempts, but neither when nor deadline")
         if command.into is not None or command.parse is not None:
             self._refuse(link, "into and parse are not for tasks: their output is in their results")
         try:
