@@ -112,7 +112,7 @@ def check_told(told, one, work):
     assert Path(folder) == work / (one["cwd"] or "")
 
 
-@settings(bounded, max_examples=12)
+@settings(bounded, max_examples=10)
 @given(batches)
 def test_words_arrive_as_they_are_and_come_back(batch):
     with tempfile.TemporaryDirectory() as name:
@@ -137,7 +137,7 @@ def test_words_arrive_as_they_are_and_come_back(batch):
         assert [line for line in done.said.split("\n") if not line.isprintable()] == []
 
 
-@settings(bounded, max_examples=20)
+@settings(bounded, max_examples=12)
 @given(batches)
 def test_a_dry_run_shows_what_a_shell_would_be_given(batch):
     with tempfile.TemporaryDirectory() as name:

@@ -284,6 +284,15 @@ def test_a_torn_last_line_is_cut_off_wherever_it_was_torn(open_journal, path):
         again.close()
 
 
+def test_a_first_line_is_cut_off_wherever_it_was_torn(open_journal, path):
+    open_journal("a", resume=False).close()
+    data = contents(path)
+    for cut in range(len(data)):
+        change(path, data[:cut])
+        open_journal("a").close()
+        assert len(contents(path).splitlines()) == 1
+
+
 def test_whatever_the_last_line_of_a_torn_file_is_what_is_before_it_counts(open_journal, path):
     data, begins = three_ended(open_journal, path)
     for last, (begin, end) in enumerate(pairwise(begins)):

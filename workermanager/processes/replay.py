@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Replay", "check_first_line"]
 
+_START: Final = b'{"journal":%d,' % VERSION
 _FIRST: Final = re.compile(rb'\{"journal":(\d+),')
 
 
@@ -98,6 +99,8 @@ def check_first_line(first: bytes, path: str, *, is_compat: bool) -> None:
     Raises:
         InvalidConfig: it is no journal, or one of another version or for other results.
     """
+    if _START.startswith(first):  # torn as it was begun
+        return
     found = _FIRST.match(first)
     if found is None:
         raise InvalidConfig(f"{path}: is not the journal of a process pool: name another file")
