@@ -41,6 +41,7 @@ has_chromium() {
 if [ "${1-}" = tests ]; then
     has_chromium || need "Chromium" chromium fonts-dejavu-core
     command -v php >/dev/null || need "PHP" php-cli
+    command -v Rscript >/dev/null || need "Rscript" r-base-core
     has_postgres && exit
     if may_install; then # without the server that Debian would set up and start along with it
         no_server=/etc/postgresql-common/createcluster.d/workermanager.conf

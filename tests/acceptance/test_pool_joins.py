@@ -1,7 +1,6 @@
 """Workflows: what comes after other tasks; and the example: two scripts, and one that joins."""
 
 import json
-import shutil
 import subprocess
 import tomllib
 
@@ -20,7 +19,6 @@ nice,16.2,31
 oslo,4.5,58
 rome,17.5,12
 """
-HAS_R = shutil.which("Rscript") is not None
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def flow(tmp_path):
         "flow.toml",
         "flow.json",
         "flow.py:flow",
-        pytest.param("flow-r.toml", marks=pytest.mark.skipif(not HAS_R, reason="needs Rscript")),
+        "flow-r.toml",
     ],
 )
 def test_two_scripts_write_and_the_third_joins(flow, tmp_path, name):

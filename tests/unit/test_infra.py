@@ -225,7 +225,7 @@ def test_a_script_can_be_parsed(shell, script):
     assert accepts(shell, "-n", script)
 
 
-STAND_INS = ("chromium", "php", "postgres")
+STAND_INS = ("chromium", "php", "Rscript", "postgres")
 
 
 @pytest.fixture
@@ -257,6 +257,7 @@ def test_where_all_that_tests_need_is_there_nothing_is_said_or_installed(see_to_
     [
         ("chromium", "Chromium is missing: apt-get install chromium fonts-dejavu-core\n"),
         ("php", "PHP is missing: apt-get install php-cli\n"),
+        ("Rscript", "Rscript is missing: apt-get install r-base-core\n"),
     ],
 )
 def test_who_may_not_install_is_told_in_a_line_what_is_missing(
