@@ -189,12 +189,14 @@ def test_an_outfile_is_whole_or_what_it_was(pool):
     assert names_in(pool.folder) == ["results"]
 
 
-def test_results_that_find_no_room_say_where(pool):
+def test_where_there_is_no_room_for_an_output_the_rest_of_its_result_is_kept(pool):
     small = (resource.RLIMIT_FSIZE, (300_000, 300_000))
     done = pool(tasks=[task("it", "head", "-c", "250000", "/dev/zero")], limit=small)
     assert done.exit_code == 3
-    assert "the temporary directory (TMPDIR)" in done.said
-    assert done.each("status") == ["cancelled"]
+    assert "it: there was no room for its output: the temporary directory (TMPDIR)" in done.said
+    (result,) = done.results
+    assert (result["status"], result["exit_code"]) == ("ok", 0)
+    assert (result["result_body"], result["truncated"]) == ("", True)
 
 
 def names_in(folder):

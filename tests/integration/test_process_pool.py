@@ -202,6 +202,7 @@ def test_where_there_is_no_room_for_what_a_task_wrote_its_result_is_kept_without
     pool.run()
     assert statuses(notes) == [Status.OK, Status.OK]
     assert "no room for its output" in notes.results[0].reason
+    assert pool.shortage == f"long: {notes.results[0].reason}"
     pieces = []
     pool._records.copy(0, pieces.append)
     result = json.loads(b"".join(pieces))

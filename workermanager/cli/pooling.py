@@ -11,7 +11,7 @@ from instrumentation.errors import InvalidConfig
 from workermanager.cli.pool_request import PoolRequest, read_settings, read_tasks
 from workermanager.cli.witnesses import Filing, Listeners, Reasons, Stream, Verbose, say
 from workermanager.processes.encoding import encode
-from workermanager.processes.outfile import Outfile, StandardOutput
+from workermanager.processes.outfile import Outfile, OutputFailed, StandardOutput
 from workermanager.processes.pool import ProcessPool, count_slots
 from workermanager.processes.records import Records
 from workermanager.processes.task import EXIT_NOT_RUN, Status, TaskResult
@@ -162,6 +162,8 @@ class _Course:
             self._pool.run()
         except OSError as error:  # results could not be kept: those that were can be written yet
             faults.append(error)
+        if self._pool.shortage:  # its result is there, but not what it wrote
+            faults.append(OutputFailed(self._pool.shortage))
         if self._bar is not None:
             self._bar.close()
         faults += [one.fault for one in (self._stream, self._filing) if one is not None]

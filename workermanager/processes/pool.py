@@ -74,13 +74,15 @@ class _Place(NamedTuple):
 class ProcessPool:
     """Runs all tasks, minded by one thread; `run` returns when each has its result in ``records``.
 
-    ``counts`` says how many ended how, with those of an earlier run that was resumed.
+    ``counts`` says how many ended how, with those of an earlier run that was resumed. ``shortage``
+    names the first task whose output there was no room for.
     """
 
     def __init__(
         self, tasks: Tasks, records: Records, settings: PoolSettings, witness: Witness
     ) -> None:
         self.counts: Counter[Status] = Counter()
+        self.shortage = ""
         self._tasks = tasks
         self._records = records
         self._settings = settings
@@ -245,7 +247,10 @@ class ProcessPool:
                 self._schedule.retry(turn.number, turn.attempt + 1, time.monotonic_ns() + wait)
             else:
                 reason = self._why_closed if status is Status.CANCELLED else _reason_of(child)
-                self._end(turn.number, _result_of(task, turn, child, status, reason))
+                result = _result_of(task, turn, child, status, reason)
+                self._end(turn.number, result)
+                if child.stdout.fault or child.stderr.fault:
+                    self._note_shortage(result)
         finally:
             child.close()
 
@@ -256,6 +261,7 @@ class ProcessPool:
         except OSError as error:
             result = _without_output(result, error)
             self._records.ended(number, result)
+            self._note_shortage(result)
         self.counts[result.status] += 1
         self._schedule.end(number, is_ok=result.status is Status.OK)
         self._witness.ended(number, result)
@@ -264,6 +270,9 @@ class ProcessPool:
             halt = self._settings.halt
             if halt is not None and halt.is_reached(self._failed, len(self._tasks)):
                 self._close("too many tasks have failed", is_now=halt.is_now)
+
+    def _note_shortage(self, result: TaskResult) -> None:
+        self.shortage = self.shortage or f"{result.identifier}: {result.reason}"
 
     def _cancel_rest(self) -> None:
         """Those that never began, or have no further attempt, because the pool was stopped."""
