@@ -155,8 +155,8 @@ class Command:
         Raises:
             ParamError: a param is missing, or has no text.
             CommandFailed: it did not start, did not end well, or wrote what nobody can read.
-            TimedOut: it took too long; its process group is no more.
-            Cancelled: the step was called off; its process group is no more.
+            TimedOut: it took too long; its session is no more.
+            Cancelled: the step was called off; its session is no more.
         """
         execute = ctx.run.execute
         if execute is None:

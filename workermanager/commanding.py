@@ -39,7 +39,7 @@ class Commands:
     """The child processes of one run; called for each, as `instrumentation.engine.Execute`.
 
     When its step is called off, or the step's deadline has passed, a child is told to end (SIGTERM
-    to its process group), and made to (SIGKILL) after a grace. ``scope`` is the run's; ``around``
+    to its session), and made to (SIGKILL) after a grace. ``scope`` is the run's; ``around``
     has the commands of the run that this one is nested in. No child outlives `close`.
     """
 
@@ -58,8 +58,8 @@ class Commands:
 
         Raises:
             CommandFailed: it cannot be started.
-            TimedOut: it took too long, and its group is no more.
-            Cancelled: the step was called off, and its group is no more.
+            TimedOut: it took too long, and its session is no more.
+            Cancelled: the step was called off, and its session is no more.
             InvalidConfig: an async step calls it, and the event loop would stand still.
         """
         refuse_on_loop("a Command", "it as a step of its own")
@@ -108,8 +108,10 @@ class Commands:
 
         In the latter nothing is started any more; else their threads are waited for as well.
         """
-        atexit.unregister(self._close_at_exit)
         with self._changed:
+            if self._is_registered:
+                self._is_registered = False
+                atexit.unregister(self._close_at_exit)
             self._is_over = is_left_behind
             watches = [*self._watches]
             for watch in watches:

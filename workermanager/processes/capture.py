@@ -30,15 +30,13 @@ class Capture:
 
     def take(self, data: bytes) -> None:
         """Keep what was read, as far as there is room for it."""
-        kept = data if len(data) <= self._limit - self.size else data[: self._limit - self.size]
-        if kept and not self.fault:
+        kept = b"" if self.fault else data[: self._limit - self.size]
+        if kept:
             try:
                 self._keep(kept)
             except OSError as error:
                 self.fault = error.strerror or str(error)
                 kept = b""
-        elif self.fault:
-            kept = b""
         self.size += len(kept)
         self.lost += len(data) - len(kept)
 

@@ -54,23 +54,30 @@ def _is_short(result: TaskResult) -> bool:
 
 def _encode_short(result: TaskResult) -> bytes:
     """What `_encode` gives of streams that are text, in a third of the time."""
+    head, middle, tail = _frame(result, "utf-8")
     stdout = "" if result.stdout is None else result.stdout.read().decode()
     stderr = "" if result.stderr is None else result.stderr.read().decode()
-    return _utf8(
-        f'{_beginning(result)},"result_body":{_quote(stdout)}{_ending(result)},"stderr":'
-        f'{_quote(stderr)}{_figures(result)},"encoding":"utf-8",{_reason(result)}}}'
-    )
+    return _utf8(f"{head}{_quote(stdout)[1:-1]}{middle}{_quote(stderr)[1:-1]}{tail}")
 
 
 def _encode(result: TaskResult) -> Iterator[bytes]:
     is_text = _is_text(result.stdout) and _is_text(result.stderr)
     contents = _quoted if is_text else _base64
-    yield _utf8(f'{_beginning(result)},"result_body":"')
+    head, middle, tail = map(_utf8, _frame(result, "utf-8" if is_text else "base64"))
+    yield head
     yield from contents(result.stdout)
-    yield _utf8(f'"{_ending(result)},"stderr":"')
+    yield middle
     yield from contents(result.stderr)
-    encoding = "utf-8" if is_text else "base64"
-    yield _utf8(f'"{_figures(result)},"encoding":"{encoding}",{_reason(result)}}}')
+    yield tail
+
+
+def _frame(result: TaskResult, encoding: str) -> tuple[str, str, str]:
+    """What stands before, between and after the contents of the two streams."""
+    return (
+        f'{_beginning(result)},"result_body":"',
+        f'"{_ending(result)},"stderr":"',
+        f'"{_figures(result)},"encoding":"{encoding}",{_reason(result)}}}',
+    )
 
 
 def _encode_compat(result: TaskResult) -> Iterator[bytes]:

@@ -100,11 +100,6 @@ class ProcessPool:
         self._tries = 0
         self._retry_at: int | None = None
 
-    @property
-    def running(self) -> int:
-        """How many children there are now."""
-        return len(self._running)
-
     def stop(self) -> None:
         """Begin nothing more, and tell what runs to end; from any thread or signal handler."""
         self._is_told_to_stop = True
