@@ -75,7 +75,8 @@ def make_timetable(times: Mapping[str, Any], what: Worker | Command | None = Non
         own = getattr(what, "cron_scheduler_config", None)
         if own is None:
             raise InvalidConfig("when? give every, cron or at")
-        return make_timetable({**times, "every": own.interval_in_seconds}, what)
+        often = {"every": own.interval_in_seconds, "immediately": True}  # as `Worker.run` does
+        return make_timetable({**often, **times}, what)
     (kind,) = kinds
     _check_fit(kind, times)
     zone = None if "tz" not in times else find_zone(times["tz"], "tz")

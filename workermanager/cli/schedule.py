@@ -27,9 +27,7 @@ _OF_ONE: Final = (
 _PANELS: Final = {  # of --help, in this order
     "When, for one TARGET": "--every --cron --at --tz --jitter",
     "What it runs": "--set --name --env-file",
-    "What becomes of fires": (
-        "--misfire --overlap --grace --lost --pause-after --pause-for"
-    ),
+    "What becomes of fires": ("--misfire --overlap --grace --lost --pause-after --pause-for"),
     "The scheduler": "--store --threads --drain --for --fires",
     "While it runs": "--health --json --verbose --quiet --log-level --log-format --help",
 }
@@ -112,7 +110,7 @@ def command() -> None:
     metavar="FILE",
     help="Settings below the environment (.env).",
 )
-def _run(  # noqa: PLR0914 - click hands each flag over
+def _run(
     target: str,
     name: str | None,
     assignments: tuple[str, ...],

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -50,9 +50,8 @@ def conduct(declaration: Declaration, how: Conduct) -> int:
     """Run the schedules until they are done or told to stop, and give the exit code."""
     sink = None if how.json_path is None else Sink("--json", how.json_path, _render)
     Logs(how.log_level, how.log_format)
-    with ExitStack() as resources:
-        course = _Course(declaration, how)
-        resources.callback(course.close)
+    course = _Course(declaration, how)
+    with closing(course.scheduler), ExitStack() as resources:
         if how.health is not None:
             _open_health(how.health, course.scheduler, resources)
         report = course.run()
@@ -83,9 +82,7 @@ class _Course:
             **({} if settings.threads is None else {"threads": settings.threads}),
         )
         for one in declaration.schedules:
-            self.scheduler.add(
-                one.what, one.when, name=one.name, target=one.target, **one.policies
-            )
+            self.scheduler.add(one.what, one.when, name=one.name, target=one.target, **one.policies)
 
     def run(self) -> ScheduleReport:
         """From the first fire to the last, or to a stop."""
@@ -100,14 +97,9 @@ class _Course:
             if deadline is not None and time.monotonic() >= deadline:
                 deadline = None
                 self._stop()
-        self.scheduler.stop()
-        self.scheduler.join()
+        with suppress(KeyboardInterrupt, SystemExit):  # a step that wants out stops us, no more
+            self.scheduler.close()
         return self.scheduler.report()
-
-    def close(self) -> None:
-        """Whatever has happened, no fire is left to itself."""
-        self.scheduler.stop(now=True)
-        self.scheduler.join()
 
     def _say_ready(self) -> None:
         if self._how.quiet:
@@ -153,7 +145,9 @@ class _Course:
                 with suppress(OSError):  # not through the log: its lock may be held just now
                     os.write(2, line.encode())
 
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, commands have no status
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # where it is ignored, commands have no status
         for number in _STOP_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word stands
                 signal.signal(number, stop)
