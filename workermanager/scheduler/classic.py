@@ -58,7 +58,9 @@ class CronSchedulerConfig(Generic[R]):
             )
 
 
-def run_on_schedule(worker: Planned, config: CronSchedulerConfig[Any]) -> ScheduleReport | Scheduler:
+def run_on_schedule(
+    worker: Planned, config: CronSchedulerConfig[Any]
+) -> ScheduleReport | Scheduler:
     """Run a Worker as its config says: to its end, or until the Scheduler is stopped."""
     from workermanager.scheduler.scheduler import Scheduler  # noqa: PLC0415 - 20 ms, for few
 

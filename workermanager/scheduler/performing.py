@@ -73,15 +73,15 @@ def perform(
     duty.job.run(fire, scope, end)
 
 
-def _judge(
-    duty: Duty, fire: Fire, started: int, ended: int, error: BaseException | None
-) -> Ending:
+def _judge(duty: Duty, fire: Fire, started: int, ended: int, error: BaseException | None) -> Ending:
     if error is None:
         is_late = started - fire.planned > duty.schedule.late_ns
         return Ending(fire, FireState.LATE if is_late else FireState.RAN, started, ended)
     called_off = isinstance(error, Cancelled)
     text = f"cancelled: {error}" if called_off else _describe(error)
-    return Ending(fire, FireState.FAILED, started, ended, one_line(text)[:_LONGEST_REASON], called_off)
+    return Ending(
+        fire, FireState.FAILED, started, ended, one_line(text)[:_LONGEST_REASON], called_off
+    )
 
 
 def _describe(error: BaseException) -> str:
