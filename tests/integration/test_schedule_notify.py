@@ -23,10 +23,17 @@ def systemd(tmp_path):
 
 @pytest.fixture
 def debugged():
+    """What the notifier logs, line by line."""
     lines = []
-    sink = logger.add(lambda message: lines.append(message.record["message"]), level="DEBUG")
+    logger.enable("workermanager")
+    sink = logger.add(
+        lambda message: lines.append(message.record["message"]),
+        level="DEBUG",
+        filter="workermanager.scheduler.notify",
+    )
     yield lines
     logger.remove(sink)
+    logger.disable("workermanager")
 
 
 def environment(listening, **more):
