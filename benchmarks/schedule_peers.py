@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.lateness import lateness
 
 THREADS = 10
-AHEAD_S = 0.3
+AHEAD_S = 0.5
 LONGEST_S = 60.0
 
 
