@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CronSchedulerConfig", "Execution", "TypeOfExecution", "run_on_schedule"]
 
-R = TypeVar("R", covariant=True)  # what `Worker.run` gives then
+R_co = TypeVar("R_co", covariant=True)  # what `Worker.run` gives then
 
 
 @dataclass(frozen=True, slots=True)
-class Execution(Generic[R]):
+class Execution(Generic[R_co]):
     """How a Worker on a schedule is run; there are two, in `TypeOfExecution`."""
 
     name: str
@@ -36,7 +36,7 @@ class TypeOfExecution:
 
 
 @dataclass(frozen=True, slots=True)
-class CronSchedulerConfig(Generic[R]):
+class CronSchedulerConfig(Generic[R_co]):
     """Runs a Worker now, and then once in so many seconds, however long each run takes.
 
     A run that takes longer than that is not overlapped: the times that it covers are skipped, and
@@ -47,7 +47,7 @@ class CronSchedulerConfig(Generic[R]):
     """
 
     interval_in_seconds: float
-    type_of_execution: Execution[R]
+    type_of_execution: Execution[R_co]
 
     def __post_init__(self) -> None:
         every(self.interval_in_seconds)
@@ -58,7 +58,9 @@ class CronSchedulerConfig(Generic[R]):
             )
 
 
-def run_on_schedule(worker: Planned, config: CronSchedulerConfig[Any]) -> ScheduleReport | Scheduler:
+def run_on_schedule(
+    worker: Planned, config: CronSchedulerConfig[Any]
+) -> ScheduleReport | Scheduler:
     """Run a Worker as its config says: to its end, or until the Scheduler is stopped."""
     from workermanager.scheduler.scheduler import Scheduler  # noqa: PLC0415 - 20 ms, for few
 

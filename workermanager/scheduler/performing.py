@@ -73,19 +73,14 @@ def perform(
     duty.job.run(fire, scope, end)
 
 
-def _judge(
-    duty: Duty, fire: Fire, started: int, ended: int, error: BaseException | None
-) -> Ending:
+def _judge(duty: Duty, fire: Fire, started: int, ended: int, error: BaseException | None) -> Ending:
     if error is None:
         is_late = started - fire.planned > duty.schedule.late_ns
         return Ending(fire, FireState.LATE if is_late else FireState.RAN, started, ended)
     called_off = isinstance(error, Cancelled)
-    text = f"cancelled: {error}" if called_off else _describe(error)
-    return Ending(fire, FireState.FAILED, started, ended, one_line(text)[:_LONGEST_REASON], called_off)
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    text = f"cancelled: {error}" if called_off else f"{type(error).__name__}: {error}"
+    reason = one_line(text)[:_LONGEST_REASON]
+    return Ending(fire, FireState.FAILED, started, ended, reason, called_off)
 
 
 def _tell(duty: Duty, ending: Ending, error: BaseException | None, report: object) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from workermanager.timetables.store import Outlook
+from workermanager.timetables.store import Outlook
 
 __all__ = ["Roster"]
 
@@ -24,10 +22,11 @@ class Roster:
         self._line: list[tuple[int, str]] = []
         self._blocked: set[str] = set()
 
-    def enter(self, name: str, now: int, *, allows_overlap: bool) -> None:
-        """Look at a schedule at once, and from then on when it wants to be."""
+    def enter(self, name: str, moment: int, *, allows_overlap: bool) -> None:
+        """Look at a schedule at that moment, and from then on when it wants to be."""
         (self._allows_overlap.add if allows_overlap else self._allows_overlap.discard)(name)
-        heapq.heappush(self._due, (now, name))
+        self._outlooks[name] = Outlook(moment, None, 0)
+        heapq.heappush(self._due, (moment, name))
 
     def leave(self, name: str) -> None:
         """Look at a schedule no more."""

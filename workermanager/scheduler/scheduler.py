@@ -1,4 +1,4 @@
-"""Scheduler: runs Workers and chains on timetables, in this process, and accounts for every fire."""
+"""Scheduler: runs Workers and chains on timetables, and accounts for every fire."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Schedule:
 
     name: str
     timetable: Timetable
-    misfire: Misfire = Misfire()
+    misfire: Misfire = field(default_factory=Misfire)
     overlap: Overlap = "skip"
     grace_ns: int | None = None
     lost: Lost = "report"

@@ -237,7 +237,7 @@ class MemoryStore:
 
     def _decide(self, kept: _Kept, now: int, room: int, findings: Findings) -> None:
         decision = decide(
-            kept.schedule, kept.progress, kept.waiting, len(kept.running), now, room
+            kept.schedule, kept.progress, kept.waiting, len(kept.running), now=now, room=room
         )
         self._enter_skips(kept, decision)
         name = kept.schedule.name
@@ -283,7 +283,7 @@ class MemoryStore:
                 )
             )
 
-    def leave(self, endings: Sequence[Ending], now: int) -> None:
+    def leave(self, endings: Sequence[Ending], now: int) -> None:  # noqa: ARG002 - for others
         """Note the last endings; what waits is skipped, because nobody will take it up."""
         findings = Findings()
         with self._lock:
@@ -295,7 +295,7 @@ class MemoryStore:
                     kept.records.append(_stopped(fire))
                 kept.waiting = []
 
-    def pause(self, name: str, now: int, until: int = FOREVER) -> None:
+    def pause(self, name: str, now: int, until: int = FOREVER) -> None:  # noqa: ARG002 - for others
         """Begin nothing more of a schedule until then, or until it is resumed."""
         with self._lock:
             self._find(name).progress.paused_until = until
@@ -327,7 +327,7 @@ class MemoryStore:
                 raise InvalidConfig(f"schedule {name!r} runs just now; pause it first")
             del self._kept[name]
 
-    def entries(self, now: int) -> list[Entry]:
+    def entries(self, now: int) -> list[Entry]:  # noqa: ARG002 - for others
         """Every schedule, by name."""
         with self._lock:
             return [
