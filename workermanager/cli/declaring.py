@@ -50,8 +50,8 @@ def declare(
     """
     check_name(name)
     given = {key: value for key, value in settings.items() if value is not None}
-    times = {key: given[key] for key in TIMES if key in given}
-    policies = {key: given[key] for key in POLICIES if key in given}
+    times: dict[str, Any] = {key: given[key] for key in TIMES if key in given}
+    policies: dict[str, Any] = {key: given[key] for key in POLICIES if key in given}
     declared = Declared(name, what, make_timetable(times, what), policies, target)
     try:
         declared.as_schedule()
@@ -79,7 +79,8 @@ def make_timetable(times: Mapping[str, Any], what: Worker | Command | None = Non
         return make_timetable({**often, **times}, what)
     (kind,) = kinds
     _check_fit(kind, times)
-    zone = None if "tz" not in times else find_zone(times["tz"], "tz")
+    is_local = kind == "cron" or "tz" in times  # cron goes by the machine's clock unless told
+    zone = find_zone(times.get("tz"), "tz") if is_local else None
     bounds = {key: read_moment(times[key], key, zone) for key in ("start", "end") if key in times}
     jitter = times.get("jitter", 0)
     if kind == "at":
@@ -93,10 +94,10 @@ def make_timetable(times: Mapping[str, Any], what: Worker | Command | None = Non
 
 
 def read_moment(value: object, name: str, zone: tzinfo | None) -> datetime:
-    """A date and time, or its ISO 8601 text; one without a zone is one of ``zone``, if given.
+    """A date and time, or its ISO 8601 text; one without a zone is one of ``zone``.
 
     Raises:
-        InvalidConfig: it is none.
+        InvalidConfig: it is none, or there is no zone at all.
     """
     moment = value
     if isinstance(value, str) and ":" in value:
@@ -108,7 +109,12 @@ def read_moment(value: object, name: str, zone: tzinfo | None) -> datetime:
         raise InvalidConfig(
             f"{name}: {str(value)!r} is no date and time; write 2026-12-24T18:00:00+01:00"
         )
-    return moment if moment.tzinfo or zone is None else moment.replace(tzinfo=zone)
+    if moment.tzinfo is None and zone is None:
+        text = moment.isoformat()
+        raise InvalidConfig(
+            f"{name}: {text} has no time zone; write {text}+01:00 or so, or give tz"
+        )
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 def _check_fit(kind: str, times: Mapping[str, Any]) -> None:

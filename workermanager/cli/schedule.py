@@ -143,6 +143,8 @@ def _run(
     from workermanager.cli.scheduling import Conduct, conduct  # noqa: PLC0415 - what others go without
 
     config = Config.load(Environment(env_file or Path(".env")).values)
+    if drain is not None:
+        parse_duration(drain, "--drain")
     for_ns = None if length is None else parse_duration(length, "--for")
     declaration = _declare(target, name, assignments, env_file, settings)
     own = declaration.settings

@@ -194,7 +194,11 @@ def _pause(
     """
     from workermanager.cli.declaring import read_moment  # noqa: PLC0415
     from workermanager.cli.schedule_tables import show_moment, zone_of  # noqa: PLC0415
-    from workermanager.timetables.moments import format_moment, to_moment  # noqa: PLC0415
+    from workermanager.timetables.moments import (  # noqa: PLC0415
+        find_zone,
+        format_moment,
+        to_moment,
+    )
     from workermanager.timetables.schedule import FOREVER  # noqa: PLC0415
 
     if until is not None and length is not None:
@@ -206,7 +210,7 @@ def _pause(
         if length is not None:
             end = now + parse_duration(length, "--for")
         elif until is not None:
-            end = to_moment(read_moment(until, "--until", zone), "--until")
+            end = to_moment(read_moment(until, "--until", zone or find_zone(None)), "--until")
         if end <= now:
             raise InvalidConfig("a pause that is over is none: wanted a moment to come")
         opened.pause(name, now, end)

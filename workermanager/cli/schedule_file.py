@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tomllib
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -74,7 +75,7 @@ def declare_target(
         raise InvalidConfig(
             f"target {target!r}: wanted module:name, path/file.py:name, or a .toml file"
         )
-    worker = load(target, env_file, assignments, {}).worker
+    worker = _load(target, env_file, assignments)
     declared = declare(own_name if name is None else name, worker, target, settings)
     return Declaration((declared,), SchedulerSettings())
 
@@ -146,11 +147,19 @@ def _read_worker(table: Mapping[str, Any], folder: Path, env_file: Path | None) 
     params = table.get("params", {})
     _check_type(params, dict, "params", "a table")
     place, _, name = table["run"].rpartition(":")
+    if not place or not name:
+        raise InvalidConfig(f"run: {table['run']!r}: wanted path/file.py:name or module:name")
     if place.endswith(".py") or "/" in place:
         place = str(folder / place)
     elif str(folder.resolve()) not in sys.path:  # modules beside the file
         sys.path.insert(0, str(folder.resolve()))
-    return adapt(load(f"{place}:{name}", env_file, (), {}).worker, {}, params)
+    return adapt(_load(f"{place}:{name}", env_file), {}, params)
+
+
+def _load(target: str, env_file: Path | None, assignments: Sequence[str] = ()) -> Worker:
+    """A target as ``run`` has it; where there is no ``.env``, a fire of it need not look for one."""
+    worker = load(target, env_file, assignments, {}).worker
+    return worker if (env_file or Path(".env")).exists() else replace(worker, env_file=None)
 
 
 def _check_type(value: object, kind: type, name: str, wanted: str) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from workermanager.cli.summary import make_console, make_table, named
 from workermanager.durations import format_duration
 from workermanager.redaction import one_line
+from workermanager.timetables.fires import Counts
 from workermanager.timetables.moments import find_zone, format_moment, to_datetime
 from workermanager.timetables.schedule import FOREVER
 from workermanager.timetables.timetable import Cron
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from workermanager.scheduler.report import ScheduleReport
-    from workermanager.timetables.fires import Counts, Record
+    from workermanager.timetables.fires import Record
     from workermanager.timetables.schedule import Progress, Schedule
     from workermanager.timetables.store import Entry
     from workermanager.timetables.timetable import Timetable
@@ -78,11 +79,11 @@ def _plan(schedule: Schedule, since: int) -> Iterator[tuple[int, int, Schedule]]
 # What a scheduler has done
 
 
-def show_report(report: ScheduleReport, *, on_stderr: bool = False) -> None:
+def show_report(report: ScheduleReport, names: Sequence[str], *, on_stderr: bool = False) -> None:
     """Print what became of the fires: of each schedule, why some were skipped, and of all."""
     console = make_console(on_stderr=on_stderr)
-    if report.schedules:
-        console.print(_tabulate_counts(report.schedules))
+    counts = {**dict.fromkeys(names, Counts()), **report.schedules}
+    console.print(_tabulate_counts(counts))
     for name, reasons in report.skips.items():
         told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         console.print(Text(f"skipped of {named(name)}: {told}"))

@@ -58,7 +58,8 @@ def conduct(declaration: Declaration, how: Conduct) -> int:
     _ignore_signals()
     is_saved = sink is None or sink.save(report)
     if not how.quiet:
-        show_report(report, on_stderr=sink is not None and sink.is_stdout)
+        names = [one.name for one in declaration.schedules]
+        show_report(report, names, on_stderr=sink is not None and sink.is_stdout)
     for told in report.unfinished:
         click.echo(f"unfinished: {told}", err=True)
     return report.exit_code if is_saved else report.exit_code or 1
