@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from workermanager.config import Config, Environment
 from workermanager.durations import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from workermanager.timetables.schedule import Schedule
     from workermanager.timetables.store import Entry, Store
@@ -41,27 +41,36 @@ def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _open(url: str | None, env_file: Path | None, *, read_only: bool = False) -> Store:
-    from workermanager.scheduler.stores import open_store  # noqa: PLC0415
-
+def _require(url: str | None, env_file: Path | None) -> str:
     url = url or Config.load(Environment(env_file or Path(".env")).values).store
     if url is None:
         raise InvalidConfig("which store? give --store URL or WORKERMANAGER_STORE")
-    return open_store(url, read_only=read_only)
+    return url
 
 
-def _find(store: Store, name: str, now: int) -> Entry:
-    """The entry of a name.
+def _read(url: str | None, env_file: Path | None) -> closing[Store]:
+    """A store to look at, of which nothing is created that is not there."""
+    from workermanager.scheduler.stores import open_store  # noqa: PLC0415
+
+    return closing(open_store(_require(url, env_file), read_only=True))
+
+
+@contextmanager
+def _change(name: str, url: str | None, env_file: Path | None) -> Iterator[tuple[Store, Entry]]:
+    """A store that has a schedule of that name, and the schedule as it stands there.
 
     Raises:
-        InvalidConfig: there is none.
+        InvalidConfig: there is none, and the store stays as it is.
     """
+    from workermanager.scheduler.stores import open_store  # noqa: PLC0415
     from workermanager.timetables.store import unknown_schedule  # noqa: PLC0415
 
-    entries = {entry.schedule.name: entry for entry in store.entries(now)}
+    with _read(url, env_file) as store:
+        entries = {entry.schedule.name: entry for entry in store.entries(time.time_ns())}
     if name not in entries:
         raise unknown_schedule(name, entries)
-    return entries[name]
+    with closing(open_store(_require(url, env_file))) as store:
+        yield store, entries[name]
 
 
 def _print(document: object) -> None:
@@ -75,7 +84,7 @@ def _list(store: str | None, env_file: Path | None, *, as_json: bool) -> int:
     from workermanager.cli.schedule_tables import describe_entry, show_entries  # noqa: PLC0415
 
     now = time.time_ns()
-    with closing(_open(store, env_file, read_only=True)) as opened:
+    with _read(store, env_file) as opened:
         entries = opened.entries(now)
     if as_json:
         _print([describe_entry(entry, now) for entry in entries])
@@ -150,7 +159,7 @@ def _schedules_of(
 ) -> Iterable[tuple[Schedule, int]]:
     from workermanager.cli.schedule_tables import since_when  # noqa: PLC0415
 
-    with closing(_open(store, env_file, read_only=True)) as opened:
+    with _read(store, env_file) as opened:
         return [(one.schedule, since_when(one.progress, now)) for one in opened.entries(now)]
 
 
@@ -204,8 +213,8 @@ def _pause(
     if until is not None and length is not None:
         raise click.UsageError("--until and --for: one of them")
     now = time.time_ns()
-    with closing(_open(store, env_file)) as opened:
-        zone = zone_of(_find(opened, name, now).schedule.timetable)
+    with _change(name, store, env_file) as (opened, entry):
+        zone = zone_of(entry.schedule.timetable)
         end = FOREVER
         if length is not None:
             end = now + parse_duration(length, "--for")
@@ -228,7 +237,7 @@ def _pause(
 @_store_options
 def _resume(name: str, store: str | None, env_file: Path | None, *, as_json: bool) -> int:
     """End the pause of schedule NAME: what fell due in it stays skipped."""
-    with closing(_open(store, env_file)) as opened:
+    with _change(name, store, env_file) as (opened, _entry):
         opened.resume(name, time.time_ns())
     if as_json:
         _print({"schedule": name, "paused_until": None})
@@ -244,13 +253,11 @@ def _run_now(name: str, store: str | None, env_file: Path | None, *, as_json: bo
     """Have schedule NAME run once more, now, also while it is paused."""
     from workermanager.timetables.moments import format_moment  # noqa: PLC0415
 
-    now = time.time_ns()
-    with closing(_open(store, env_file)) as opened:
-        is_served = _find(opened, name, now).is_served
-        fire = opened.request(name, now)
+    with _change(name, store, env_file) as (opened, entry):
+        fire = opened.request(name, time.time_ns())
     if as_json:
-        _print({"schedule": name, "due": format_moment(fire.due), "is_served": is_served})
-    elif is_served:
+        _print({"schedule": name, "due": format_moment(fire.due), "is_served": entry.is_served})
+    elif entry.is_served:
         click.echo(f"{name}: runs as soon as there is room")
     else:
         click.echo(f"{name}: no process is there to run it; the next one to come does")
@@ -278,7 +285,7 @@ def _history(
         zone_of,
     )
 
-    with closing(_open(store, env_file, read_only=True)) as opened:
+    with _read(store, env_file) as opened:
         records = opened.history(name, most)
         entries = opened.entries(time.time_ns())
     if as_json:
@@ -294,7 +301,7 @@ def _history(
 @_store_options
 def _remove(name: str, store: str | None, env_file: Path | None, *, as_json: bool) -> int:
     """Forget schedule NAME and its history; a process that has it declared enters it again."""
-    with closing(_open(store, env_file)) as opened:
+    with _change(name, store, env_file) as (opened, _entry):
         opened.remove(name)
     if as_json:
         _print({"schedule": name, "is_removed": True})

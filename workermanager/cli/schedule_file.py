@@ -157,7 +157,7 @@ def _read_worker(table: Mapping[str, Any], folder: Path, env_file: Path | None) 
 
 
 def _load(target: str, env_file: Path | None, assignments: Sequence[str] = ()) -> Worker:
-    """A target as ``run`` has it; where there is no ``.env``, a fire of it need not look for one."""
+    """A target as ``run`` has it; where there is no ``.env``, fires need not look for one."""
     worker = load(target, env_file, assignments, {}).worker
     return worker if (env_file or Path(".env")).exists() else replace(worker, env_file=None)
 

@@ -11,7 +11,7 @@ from workermanager.cli.summary import make_console, make_table, named
 from workermanager.durations import format_duration
 from workermanager.redaction import one_line
 from workermanager.timetables.fires import Counts
-from workermanager.timetables.moments import find_zone, format_moment, to_datetime
+from workermanager.timetables.moments import SECOND_NS, find_zone, format_moment, to_datetime
 from workermanager.timetables.schedule import FOREVER
 from workermanager.timetables.timetable import Cron
 
@@ -154,7 +154,10 @@ def _state(entry: Entry, now: int) -> Text:
 
 def _next(entry: Entry, now: int) -> str:
     planned = _next_planned(entry, now)
-    return "-" if planned is None else show_moment(planned, zone_of(entry.schedule.timetable))
+    if planned is None:
+        return "-"
+    whole = planned - planned % SECOND_NS  # a table has no room for more
+    return show_moment(whole, zone_of(entry.schedule.timetable))
 
 
 def _next_planned(entry: Entry, now: int) -> int | None:
