@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from workermanager.scheduler.memory import MemoryStore
 from workermanager.scheduler.roster import Roster
 from workermanager.timetables.fires import Ending, Fire, FireState
-from workermanager.timetables.schedule import Schedule
-from workermanager.timetables.store import Look, MemoryStore
+from workermanager.timetables.store import Look
+
+if TYPE_CHECKING:
+    from workermanager.timetables.schedule import Schedule
 
 S = 1_000_000_000
 

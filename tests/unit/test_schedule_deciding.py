@@ -259,7 +259,7 @@ def test_a_single_time_that_has_just_passed_is_made_up_for():
     stall=st.none() | st.tuples(st.integers(0, 200), st.integers(1, 200)),
     others=st.integers(0, 3),
 )
-def test_whatever_happens_every_fire_is_accounted_for_once(
+def test_whatever_happens_every_fire_is_accounted_for_once(  # noqa: PLR0913, PLR0917 - drawn
     period, takes, overlap, misfire, grace, threads, stall, others
 ):
     policies = {"overlap": overlap, "misfire": misfire, "grace": grace}

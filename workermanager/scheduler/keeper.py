@@ -258,6 +258,8 @@ class Keeper:
             logger.warning("nothing ran for {:.1f} s: the machine slept", look.slept_ns / 1e9)
         if look.jump_ns:
             logger.warning("the clock was set by {:+.3f} s", look.jump_ns / 1e9)
+            self._store.heed_clock(look.jump_ns)
+            self._nudges.extend(self._duties)
 
     def _pause(self) -> int:
         """How long nothing is to be done, in nanoseconds, unless the bell rings."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workermanager.timetables.store import MemoryStore
+from workermanager.scheduler.memory import MemoryStore
 
 if TYPE_CHECKING:
     from workermanager.durations import Duration
