@@ -146,9 +146,7 @@ def _pausing(schedule: Schedule) -> str:
 
 def _state(entry: Entry, now: int) -> Text:
     if entry.progress.is_paused(now):
-        until = entry.progress.paused_until or FOREVER
-        end = f" until {show_moment(until, zone_of(entry.schedule.timetable))}"
-        return Text(f"paused{end if until < FOREVER else ''}", style="yellow")
+        return Text("paused", style="yellow")
     return Text("on") if entry.is_served else Text("no process", style="red")
 
 
