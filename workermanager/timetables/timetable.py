@@ -184,7 +184,7 @@ class Once(Timetable):
         return f"at {format_moment(self._due)}{self._and_jitter()}"
 
 
-def every(  # noqa: PLR0913 - each by its name
+def every(
     period: Duration,
     *,
     start: datetime | None = None,
@@ -217,7 +217,7 @@ def every(  # noqa: PLR0913 - each by its name
     )
 
 
-def cron(  # noqa: PLR0913 - each by its name
+def cron(
     text: str,
     *,
     tz: str | tzinfo | None = None,
