@@ -4,14 +4,17 @@ The reference is written from the specification alone. Fields are drawn as a tex
 so nothing is parsed here.
 """
 
+import struct
+import zoneinfo
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workermanager.timetables.moments import SECOND_NS, to_moment
+from workermanager.timetables.moments import SECOND_NS, to_datetime, to_moment
 from workermanager.timetables.timetable import cron
 
 MINUTE = timedelta(minutes=1)
@@ -35,7 +38,33 @@ CHANGES = [  # where the clock is put forward or back, or a day is left out
     ("Pacific/Kwajalein", date(1993, 8, 21)),  # as well
     ("Asia/Kathmandu", date(1986, 1, 1)),  # 15 minutes
     ("UTC", date(2028, 2, 29)),
+    ("Test/Leaping", date(2026, 5, 10)),  # from 23:30 to 00:30, as no zone's since 1970
+    ("Test/Leaping", date(2026, 10, 11)),  # from 00:30 to 23:30
 ]
+
+
+def zone_file(*changes):
+    """A file as tzfile(5) has it, version 1: an hour ahead from one change on, until the next."""
+    at = [int(change.timestamp()) for change in changes]
+    header = struct.pack(">4s16x6l", b"TZif", 0, 0, 0, len(at), 2, 8)
+    kinds = bytes(n % 2 for n in range(1, len(at) + 1))
+    offsets = struct.pack(">lBB", 0, 0, 0) + struct.pack(">lBB", 3600, 1, 4)
+    return header + struct.pack(f">{len(at)}l", *at) + kinds + offsets + b"LMT\0LST\0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_zone_whose_clock_leaps_over_midnight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("zones")
+    (folder / "Test").mkdir()
+    (folder / "Test/Leaping").write_bytes(
+        zone_file(
+            datetime(2026, 5, 10, 23, 30, tzinfo=UTC), datetime(2026, 10, 10, 23, 30, tzinfo=UTC)
+        )
+    )
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([str(folder), *before])
+    yield
+    zoneinfo.reset_tzpath(before)
 
 
 def midnight_of(day):
@@ -184,3 +213,11 @@ def test_start_and_end_cut_the_same_fires_off(schedule, change, data):
     assert bounded.tail(since, until, 5_000) == expected
     assert bounded.count(since, until) == len(expected)
     assert bounded.count(until, since) == 0
+
+
+def test_what_is_due_in_a_gap_over_midnight_comes_after_it_in_order():
+    timetable = cron("15,45 0,23 * * *", tz="Test/Leaping")
+    since = to_moment(datetime(2026, 5, 10, 22, tzinfo=UTC))
+    found = [to_datetime(due) for due in fires(timetable, since, since + 3 * 3600 * SECOND_NS)]
+    assert [f"{due:%H:%M}" for due in found] == ["23:15", "23:45", "00:15"]
+    # 00:45, as the clock shows 23:45 then, is the same fire; 00:15 is left out too, and is 01:15

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from instrumentation.errors import InvalidConfig
 from workermanager.timetables.crontab import Crontab, parse_crontab
 from workermanager.timetables.moments import find_zone
-from workermanager.timetables.wallclock import day_of, is_plain, midnight, seconds_shown
+from workermanager.timetables.wallclock import day_shown, is_plain, midnight, seconds_shown
 
 if TYPE_CHECKING:
     from apscheduler.triggers.cron import CronTrigger
@@ -61,7 +61,7 @@ class Calendar:
 
     def after(self, second: int) -> int | None:
         """The first that is due later; None where that would be after 2261."""
-        for span in self._spans(day_of(second, self.zone)):
+        for span in self._spans_from(second):
             rank = span.rank(second)
             if rank < len(span.times):
                 return span.start + span.times[rank]
@@ -83,14 +83,15 @@ class Calendar:
         return found
 
     def _spans_between(self, since: int, until: int) -> Iterator[_Span]:
-        spans = self._spans(day_of(since, self.zone))
-        return takewhile(lambda span: span.start <= until, spans)
+        return takewhile(lambda span: span.start <= until, self._spans_from(since))
 
-    def _spans(self, day: int) -> Iterator[_Span]:
-        """In order, those from a day on in which something may be due.
+    def _spans_from(self, second: int) -> Iterator[_Span]:
+        """In order, those in which something may be due from a second on, or somewhat earlier.
 
-        What is due on a day may be after its end: 23:30 on a day whose last hour is left out.
+        What is due on a day may be after its end: 23:30 on a day whose last hour is left out. So
+        may be a second at which the clock does not show the next day yet.
         """
+        day = day_shown(second, self.zone) - 1
         matching = _next_day(self, day - 1)
         while matching is not None:
             for near in range(max(day, matching - 1), matching + 2):
