@@ -221,3 +221,11 @@ def test_what_is_due_in_a_gap_over_midnight_comes_after_it_in_order():
     found = [to_datetime(due) for due in fires(timetable, since, since + 3 * 3600 * SECOND_NS)]
     assert [f"{due:%H:%M}" for due in found] == ["23:15", "23:45", "00:15"]
     # 00:45, as the clock shows 23:45 then, is the same fire; 00:15 is left out too, and is 01:15
+
+
+def test_what_the_clock_shows_between_a_leap_and_the_midnight_it_left_out_is_due():
+    timetable = cron("45 0 11 5 *", tz="Test/Leaping")
+    due = to_moment(datetime(2026, 5, 10, 23, 45, tzinfo=UTC))  # 00:45, an hour ahead
+    for minutes in (1, 10, 20, 24 * 60):  # before the leap, and after it
+        assert timetable.after(due - minutes * 60 * SECOND_NS) == due
+        assert timetable.count(due - minutes * 60 * SECOND_NS, due) == 1
