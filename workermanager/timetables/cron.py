@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Calendar", "calendar_of"]
 
 _HOURS: Final = 24
+_CALENDARS_KEPT: Final = 4_096
+_DAYS_KEPT: Final = 16_384  # a calendar in use needs four, of some 200 bytes
 _FIRST_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_DAY: Final = datetime(2261, 12, 31, tzinfo=UTC)
 _WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")  # APScheduler's 0 is Monday
@@ -68,7 +70,7 @@ class Calendar:
         return None
 
     def count(self, since: int, until: int) -> int:
-        """How many are due after the one and up to the other; about 10 µs for each day."""
+        """How many are due after the one, up to the other; 0.1 ms for each day that is new."""
         return sum(
             span.rank(until) - span.rank(since) for span in self._spans_between(since, until)
         )
@@ -100,7 +102,7 @@ class Calendar:
             matching = _next_day(self, matching + 1)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_CALENDARS_KEPT)
 def calendar_of(text: str, tz: str) -> Calendar:
     """The calendar of a cron text in a zone, which is read and checked once.
 
@@ -111,7 +113,7 @@ def calendar_of(text: str, tz: str) -> Calendar:
     return Calendar(text, tz)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_DAYS_KEPT)
 def _span(calendar: Calendar, day: int) -> _Span:
     start = midnight(day, calendar.zone)
     if is_plain(day, calendar.zone):
@@ -129,7 +131,7 @@ def _span(calendar: Calendar, day: int) -> _Span:
     return _Span(start, tuple(second - start for second in sorted(due)))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_DAYS_KEPT)
 def _next_day(calendar: Calendar, day: int) -> int | None:
     """The first day from one on that has, in each group, a trigger that it matches."""
     while True:
