@@ -117,7 +117,7 @@ _read_waiting: Final = (
     .limit(bindparam("most"))
 )
 _old: Final[BindParameter[Any]] = bindparam("old")
-_read_old: Final[BindParameter[Any]] = (
+_read_old: Final = (
     select(_fires.c.schedule, _fires.c.due)
     .where(_fires.c.schedule.in_(_names), _fires.c.due < _old, _fires.c.last < _old)
     .where(_fires.c.state.not_in(_OPEN), func.coalesce(_fires.c.ended, 0) < _old)
