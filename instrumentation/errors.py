@@ -10,6 +10,7 @@
     ├── CommandFailed       a child process did not start, failed, or wrote what nobody can read
     ├── TimedOut            something took longer than it may (also a TimeoutError)
     ├── WriteError          the database refused an exec's rows
+    ├── RunFailed           a whole run of a schedule's Worker: its report says what
     ├── AccountingError     the counts of a run do not add up: a bug of ours
     └── PipelineFailed      what ended a pipeline, the first error first (an ExceptionGroup)
 
@@ -30,6 +31,7 @@ __all__ = [
     "InvalidStep",
     "ParamError",
     "PipelineFailed",
+    "RunFailed",
     "StepError",
     "TimedOut",
     "WorkerManagerError",
@@ -140,6 +142,17 @@ class TimedOut(WorkerManagerError, TimeoutError):
 
 class WriteError(WorkerManagerError):
     """The database refused an exec's rows; the message is the database's, without the values."""
+
+
+class RunFailed(WorkerManagerError):
+    """A run that was one fire of a schedule has failed; the message says by what.
+
+    ``report`` is the run's (a ``Report``).
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class AccountingError(WorkerManagerError):

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from workermanager.report import Report, load_report
     from workermanager.run import Run
     from workermanager.shapes import Ramp, Rate, Ticks
+    from workermanager.timetables.timetable import Timetable, after, at, cron, every
     from workermanager.worker import Worker
 
 __version__ = VERSION
@@ -90,15 +91,20 @@ __all__ = [
     "TaskParams",
     "Ticks",
     "TimedOut",
+    "Timetable",
     "Worker",
     "WorkerManagerError",
     "WorkerPool",
     "WriteError",
+    "after",
     "as_json",
+    "at",
     "branch",
     "chain",
     "compensate",
+    "cron",
     "each",
+    "every",
     "finally_",
     "group",
     "load_report",
@@ -120,8 +126,13 @@ _HOMES: Final = {
     "Report": "workermanager.report",
     "Run": "workermanager.run",
     "Ticks": "workermanager.shapes",
+    "Timetable": "workermanager.timetables.timetable",
     "Worker": "workermanager.worker",
     "WorkerPool": "workermanager.jobs.pool",
+    "after": "workermanager.timetables.timetable",
+    "at": "workermanager.timetables.timetable",
+    "cron": "workermanager.timetables.timetable",
+    "every": "workermanager.timetables.timetable",
     "load_report": "workermanager.report",
 }
 

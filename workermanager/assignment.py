@@ -18,11 +18,23 @@ if TYPE_CHECKING:
     from workermanager.alarms import Alarms
     from workermanager.cancelling import Context
     from workermanager.clock import Arrivals
-    from workermanager.crew import Crew
+    from workermanager.errands import Desk
     from workermanager.strands import Trace
     from workermanager.telemetry import Recorder
 
-__all__ = ["Assignment", "Landing", "Tracer"]
+__all__ = ["Assignment", "Helpers", "Landing", "Tracer"]
+
+
+class Helpers(Protocol):
+    """Threads beside those that run execs: a `Crew`, or what passes tasks on to one."""
+
+    def submit(self, task: Callable[[Desk], None], /) -> None:
+        """Have a task done, at the desk of the thread that does it, as soon as one is free.
+
+        Raises:
+            RuntimeError: the system has no more threads to give, and there is none here.
+        """
+        ...
 
 
 class Tracer(Protocol):
@@ -62,7 +74,7 @@ class Assignment:
     root: str
     now: Callable[[], int]
     began: int
-    crew: Crew
+    crew: Helpers
     alarms: Alarms
     wait_for: Callable[[StepFunction, Exec, TaskParams], Any]
     wait_for_room: Callable[[Context], None]

@@ -6,19 +6,28 @@ import threading
 import time
 from collections import deque
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from workermanager.pool import Abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workermanager.errands import Desk
-
 __all__ = ["Crew"]
 
 
-class Crew:
+class Closable(Protocol):
+    """What a thread works at."""
+
+    def close(self) -> None:
+        """The thread leaves."""
+        ...
+
+
+DeskT = TypeVar("DeskT", bound=Closable)
+
+
+class Crew(Generic[DeskT]):
     """At most ``most`` threads, each started when there is work that no idle one takes.
 
     They see the context variables of whoever made the crew. Each works at a desk of its own, from
@@ -31,14 +40,14 @@ class Crew:
         self,
         name: str,
         most: int,
-        open_desk: Callable[[], Desk],
+        open_desk: Callable[[], DeskT],
         on_crash: Callable[[BaseException], None],
     ) -> None:
         self._name = name
         self._most = most
         self._open_desk = open_desk
         self._on_crash = on_crash
-        self._tasks: deque[Callable[[Desk], None]] = deque()
+        self._tasks: deque[Callable[[DeskT], None]] = deque()
         self._changed = threading.Condition()
         self._context = copy_context()
         self._idle = 0
@@ -47,7 +56,7 @@ class Crew:
         self._started = 0
         self.stuck = 0
 
-    def submit(self, task: Callable[[Desk], None]) -> None:
+    def submit(self, task: Callable[[DeskT], None]) -> None:
         """Have a task done as soon as a thread is free.
 
         Raises:
@@ -65,7 +74,7 @@ class Crew:
                         self._tasks.pop()
                         raise
 
-    def replace(self, stuck: threading.Thread, task: Callable[[Desk], None]) -> None:
+    def replace(self, stuck: threading.Thread, task: Callable[[DeskT], None]) -> None:
         """Give up a thread that is stuck, and have another do the task and take its place."""
         with self._changed:
             self.stuck += 1
@@ -77,7 +86,7 @@ class Crew:
         if len(self._threads) < self._most and self.stuck <= self._most:
             self._start(None)
 
-    def _start(self, first: Callable[[Desk], None] | None) -> None:
+    def _start(self, first: Callable[[DeskT], None] | None) -> None:
         self._started += 1
         thread = threading.Thread(
             target=self._context.copy().run,
@@ -99,7 +108,7 @@ class Crew:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
-    def _main(self, first: Callable[[Desk], None] | None) -> None:
+    def _main(self, first: Callable[[DeskT], None] | None) -> None:
         desk = self._open_desk()
         try:
             if first is not None:
@@ -119,7 +128,7 @@ class Crew:
                 if threading.current_thread() in self._threads:
                     self._threads.remove(threading.current_thread())
 
-    def _next(self) -> Callable[[Desk], None] | None:
+    def _next(self) -> Callable[[DeskT], None] | None:
         with self._changed:
             self._idle += 1
             try:

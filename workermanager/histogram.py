@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from itertools import zip_longest
-from math import ceil
+from itertools import compress, zip_longest
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Histogram", "middle_ns"]
 
@@ -68,8 +67,13 @@ class Histogram:
     def mean(self) -> float:
         """The mean in nanoseconds; 0 where nothing was recorded."""
         count = self.count
-        total = sum(seen * middle_ns(index) for index, seen in enumerate(self.counts) if seen)
+        total = sum(seen * middle_ns(index) for index, seen in self._filled())
         return total / count if count else 0.0
+
+    def _filled(self) -> Iterator[tuple[int, int]]:
+        """The buckets that have something, which are few, with how much."""
+        counts = self.counts[:]
+        return ((index, counts[index]) for index in compress(range(len(counts)), counts))
 
     def percentiles(self, *wanted: float) -> tuple[float, ...]:
         """The durations that the given percentages stay at or below (nearest rank), in ns.
@@ -79,10 +83,10 @@ class Histogram:
         count = self.count
         if not count:
             return (0.0,) * len(wanted)
-        ranks = iter([max(1, ceil(count * _share(percent))) for percent in wanted])
+        ranks = iter([_rank(percent, count) for percent in wanted])
         found: list[float] = []
         rank, seen = next(ranks), 0
-        for index, here in enumerate(self.counts):
+        for index, here in self._filled():
             seen += here
             while seen >= rank:
                 found.append(middle_ns(index))
@@ -90,10 +94,16 @@ class Histogram:
         return tuple(found)
 
 
+def _rank(percent: float, count: int) -> int:
+    """Which of so many values, from the smallest, a percentage of them stays at or below."""
+    part, whole = _share(percent)
+    return max(1, -(-count * part // whole))
+
+
 @lru_cache(maxsize=1_000)
-def _share(percent: float) -> Fraction:
-    """A percentage as it is written: 99.9 is no binary number."""
-    return Fraction(str(percent)) / 100
+def _share(percent: float) -> tuple[int, int]:
+    """A percentage as it is written, as a fraction: 99.9 is no binary number."""
+    return (Fraction(str(percent)) / 100).as_integer_ratio()
 
 
 def middle_ns(index: int) -> float:

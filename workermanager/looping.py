@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from instrumentation.execution import Exec
     from instrumentation.params import TaskParams
     from instrumentation.steps import StepFunction
-    from workermanager.assignment import Assignment
-    from workermanager.crew import Crew
+    from workermanager.assignment import Assignment, Helpers
     from workermanager.errands import Desk
     from workermanager.handoff import Handoff
     from workermanager.strands import Strand
@@ -95,7 +94,7 @@ class Looper:
         self,
         assignment: Assignment,
         phases: Phases,
-        crew: Crew,
+        crew: Helpers,
         enter: Callable[[Seat], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -345,7 +344,7 @@ class LoneLoop:
     """An event loop in a thread, for async steps of chains that were to have none."""
 
     def __init__(
-        self, assignment: Assignment, phases: Phases, crew: Crew, enter: Callable[[Seat], None]
+        self, assignment: Assignment, phases: Phases, crew: Helpers, enter: Callable[[Seat], None]
     ) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._main, name="lone-loop", daemon=True)
@@ -376,6 +375,6 @@ class LoneLoop:
 
 
 async def _make_looper(
-    assignment: Assignment, phases: Phases, crew: Crew, enter: Callable[[Seat], None]
+    assignment: Assignment, phases: Phases, crew: Helpers, enter: Callable[[Seat], None]
 ) -> Looper:
     return Looper(assignment, phases, crew, enter)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from instrumentation.errors import AccountingError, InvalidConfig
 from workermanager import accounts
+from workermanager.around import Around, workplace
 from workermanager.assignment import Assignment
 from workermanager.books import Books
 from workermanager.cancelling import SYSTEM
@@ -18,7 +19,6 @@ from workermanager.cursor import Cursor
 from workermanager.failures import Failures
 from workermanager.handoff import Bell, Handoff
 from workermanager.judging import Judge
-from workermanager.nesting import Workplace
 from workermanager.persistence import Opening, Persistence
 from workermanager.plan import plan_once
 from workermanager.record import FINISHED, make_record
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from instrumentation.errors import WriteError
     from workermanager.assignment import Tracer
     from workermanager.cancelling import Clock, Context
+    from workermanager.nesting import Place
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
     from workermanager.telemetry import Figures
     from workermanager.thresholds import Verdict
 
-__all__ = ["Run", "workplace"]
+__all__ = ["Run"]
 
 
 class Run:
@@ -54,19 +55,19 @@ class Run:
     def __init__(  # noqa: PLR0913 - two places make it
         self,
         plan: Plan,
-        parent: Run | None = None,
+        parent: Around | None = None,
         *,
         resumed: RunRecord | None = None,
         origin: Mapping[str, Any] | None = None,
         scope: Scope | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        around = scope or (parent._scope if parent else None)
+        around = scope or (parent.scope if parent else None)
         self._scope: Context = open_scope(plan, around, clock)
         self._environment = Environment(plan.env_file) if plan.env_file else None
         self._context: RunContext = make_context(
             plan,
-            parent._context if parent else None,
+            parent.context if parent else None,
             self._environment.values if self._environment else None,
             self._sleep,
         )
@@ -104,12 +105,13 @@ class Run:
             self._books,
             self._handoff,
             self._scope,
-            partial(workplace.enter, self),
+            self._enter,
             self._stop_now,
             self._bell,
-            parent._staff if parent else None,
+            parent.commands if parent else None,
         )
         self._context.execute = self._staff.commands
+        self._inside = Around(self._context, self._scope, self._staff.commands)
         self._stopping = Stopping(
             self._context, self._scope, self._handoff, self._bell, plan.grace_ns, clock.now
         )
@@ -166,6 +168,7 @@ class Run:
         self._persistence = self._books.kept = self._open_persistence()
         if self._persistence is not None:
             self._context.transact = self._persistence.transact
+            self._inside = self._inside._replace(persistence=self._persistence)
         try:
             self._staff.pool.start()
         except RuntimeError as error:
@@ -223,10 +226,13 @@ class Run:
             record = make_record(self.plan, self._context, self._origin)
         wait = self._stopping.wait_for_halt
         opening = Opening(self.plan, self._now, wait, self._stop_now, self._on_outage)
-        around = parent._persistence if parent is not None else None
+        around = parent.persistence if parent is not None else None
         return opening.choose(around, record, is_resumed=self._resumed is not None)
 
     # On the pool's threads
+
+    def _enter(self, place: Place) -> None:
+        workplace.enter(self._inside, place)
 
     def _stop_now(self) -> None:
         self.stop(now=True)
@@ -373,7 +379,7 @@ class Run:
         assert self.plan.callback is not None  # noqa: S101 - for the type checker
         after = self._after = Run(
             plan_once(self.plan.callback, self.plan, {"report": report}, f"{self.id}.callback"),
-            self,
+            self._inside,
         )
         followed = after.start().finish()
         self._is_called_back = followed.outcome == "passed"
@@ -398,6 +404,3 @@ class Run:
     def verdicts(self) -> list[Verdict]:
         """How each threshold stands, as of the last look, which is at most a second ago."""
         return self.watch.judge.verdicts()
-
-
-workplace: Final[Workplace[Run]] = Workplace()

@@ -44,8 +44,8 @@ class Staff:
 
     Where a step of the chain is async, one of them runs an event loop, unless there is a ``loop``
     of the caller's; the others run plain steps. ``enter`` is called on each thread with its desk,
-    and in each async step. ``commands`` runs the child processes of its steps; ``around`` is the
-    staff of the run that this one is nested in. ``crash`` is what went wrong with a thread, a bug
+    and in each async step. ``commands`` runs the child processes of its steps; ``around`` runs
+    those of the run that this one is nested in. ``crash`` is what went wrong with a thread, a bug
     of ours; ``on_crash`` is called then. ``stopper`` is what a step raised to leave the run
     (SystemExit, KeyboardInterrupt).
     """
@@ -61,9 +61,9 @@ class Staff:
         enter: Callable[[Place], None],
         on_crash: Callable[[], None],
         bell: Bell,
-        around: Staff | None,
+        around: Commands | None,
     ) -> None:
-        self.commands: Commands = Commands(scope, around.commands if around else None)
+        self.commands: Commands = Commands(scope, around)
         self._plan = plan
         self._books = books
         self._handoff = handoff
@@ -82,7 +82,7 @@ class Staff:
         work = self._work_on_loop if plan.is_async else self._work
         helpers = plan.threads if plan.is_async else _MOST_IN_CREW
         self.pool = Pool(plan.name, takers, work, on_crash, bell)
-        self.crew = Crew(plan.name, helpers, self._open_desk, self._note_crash)
+        self.crew: Crew[Desk] = Crew(plan.name, helpers, self._open_desk, self._note_crash)
 
     @property
     def crash(self) -> BaseException | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from instrumentation.chains import as_instrumentation
 from instrumentation.errors import InvalidConfig
 from instrumentation.nodes import every_node, links_of
+from workermanager.around import workplace
 from workermanager.cancelling import refuse_on_loop
 from workermanager.clock import bend, lay_out
 from workermanager.cursor import Overrun
@@ -36,7 +37,7 @@ from workermanager.plan import (
     check_warmup,
 )
 from workermanager.record import check_same, describe_facts
-from workermanager.run import Run, workplace
+from workermanager.run import Run
 from workermanager.shapes import Shape, Ticks
 from workermanager.stages import format_stages, make_layout
 from workermanager.thresholds import Threshold, parse_threshold
@@ -250,23 +251,26 @@ class Worker:
         resume: str | None = None,
         force: bool = False,
         origin: Mapping[str, Any] | None = None,
+        scope: Context | None = None,
     ) -> Run:
         """A run as `start` would start it, to be started, so that all of it can be watched.
+
+        It may go on until ``scope`` is cancelled; one that is nested, as long as its exec.
 
         Raises:
             InvalidConfig: the run cannot be resumed.
         """
         if resume is not None:
-            return self._resume(resume, force=force)
+            return self._resume(resume, force=force, scope=scope)
         around = workplace.nesting()
         if around is None:
-            return Run(self.plan(), origin=origin)
+            return Run(self.plan(), origin=origin, scope=scope)
         plan = self.plan(around.seed)
         if plan.run_id is None:  # the same again when its exec runs again, for ctx.key
-            plan = replace(plan, run_id=f"{around.run.id}.{around.seed:016x}")
+            plan = replace(plan, run_id=f"{around.run.context.id}.{around.seed:016x}")
         return Run(plan, around.run, scope=around.scope)
 
-    def _resume(self, run_id: str, *, force: bool) -> Run:
+    def _resume(self, run_id: str, *, force: bool, scope: Context | None) -> Run:
         if self.database is None:
             raise InvalidConfig(f"run {run_id} cannot be resumed without a database")
         from workermanager.database.store import read_run  # noqa: PLC0415 - 200 ms of SQLAlchemy
@@ -286,7 +290,7 @@ class Worker:
         plan = worker.plan()
         epoch = worker.epoch or record.epoch
         check_same(run_id, record.facts, describe_facts(plan, epoch), force=force)
-        return Run(plan, resumed=record)
+        return Run(plan, resumed=record, scope=scope)
 
     def run(self, *, resume: str | None = None, force: bool = False) -> Report:
         """Run every exec to its end and report.

@@ -36,3 +36,13 @@ def pool(tmp_path):
     calls = Pool(tmp_path)
     yield calls
     calls.close()
+
+
+@pytest.fixture
+def firing():
+    """Makes jobs of schedules and runs their fires; what it started is over at the end."""
+    from tests.kit.firing import Firing
+
+    firing = Firing()
+    yield firing
+    firing.close()

@@ -46,11 +46,12 @@ class Decision:
     next_look: int | None = None
 
 
-def decide(
+def decide(  # noqa: PLR0913 - all that it depends on, and nothing else does
     schedule: Schedule,
     progress: Progress,
     waiting: Sequence[Fire],
     running: int,
+    *,
     now: int,
     room: int,
 ) -> Decision:
@@ -59,15 +60,14 @@ def decide(
     ``waiting`` are the schedule's own, the earliest planned first; ``running`` counts those that
     run, and ``room`` how many more may begin.
     """
-    decision = Decision()
-    line = list(waiting)
-    _pass_pause(schedule, progress, now, decision)
-    _take_due(schedule, progress, line, running, now, decision)
-    kept = _begin(schedule, progress, line, running, now, room, decision)
+    case = _Case(schedule, progress, list(waiting), running, now)
+    case.pass_pause()
+    case.take_due()
+    kept = case.begin(room)
     known = set(waiting)
-    decision.waits = [fire for fire in kept if fire not in known]
-    decision.next_look = _next_look(schedule, progress, kept, now)
-    return decision
+    case.decision.waits = [fire for fire in kept if fire not in known]
+    case.decision.next_look = case.next_look(kept)
+    return case.decision
 
 
 def settle(schedule: Schedule, progress: Progress, ending: Ending) -> bool:
@@ -87,167 +87,138 @@ def settle(schedule: Schedule, progress: Progress, ending: Ending) -> bool:
     return True
 
 
-# What fell due
+@dataclass(slots=True)
+class _Case:
+    """One schedule at one moment, while it is being decided; ``line`` is what waits."""
 
+    schedule: Schedule
+    progress: Progress
+    line: list[Fire]
+    running: int
+    now: int
+    decision: Decision = field(default_factory=Decision)
 
-def _ripe(schedule: Schedule, cursor: int, now: int) -> tuple[int, list[int]]:
-    """How many undecided fires are to begin by now, and the latest of them."""
-    first = schedule.timetable.after(cursor)
-    if first is None or schedule.planned(first) > now:
-        return 0, []
-    second = schedule.timetable.after(first)
-    if second is None or schedule.planned(second) > now:
-        return 1, [first]
-    count = schedule.timetable.count(cursor, now)
-    latest = schedule.timetable.tail(cursor, now, _MOST_SEEN)
-    if schedule.planned(latest[-1]) > now:  # only the last: jitter keeps the order
-        count -= 1
-        latest.pop()
-    return count, latest
+    # What fell due
 
+    def pass_pause(self) -> None:
+        """Skip what fell due in a pause; one that is over is forgotten."""
+        until = self.progress.paused_until
+        if until is None:
+            return
+        count, latest = self._ripe(min(self.now, until))
+        if count:
+            self._skip(count, latest[-1], PAUSED)
+        if self.now >= until:
+            self.progress.paused_until = None
 
-def _pass_pause(schedule: Schedule, progress: Progress, now: int, decision: Decision) -> None:
-    """Skip what fell due in a pause; a pause that is over is forgotten."""
-    if progress.paused_until is None:
-        return
-    count, latest = _ripe(schedule, progress.cursor, min(now, progress.paused_until))
-    if count:
-        _skip(schedule, progress, count, latest[-1], PAUSED, decision)
-    if now >= progress.paused_until:
-        progress.paused_until = None
+    def take_due(self) -> None:
+        """Put what fell due in line, or skip it."""
+        count, latest = self._ripe(self.now)
+        if not count:
+            return
+        planned, late_ns = self.schedule.planned, self.schedule.late_ns
+        on_time = [due for due in latest[-MOST_WAITING:] if self.now - planned(due) <= late_ns]
+        made_up: list[int] = []
+        if count > len(on_time):
+            made_up, on_time = self._make_up(latest, on_time)
+            kept = len(made_up) + len(on_time)
+            if skipped := count - kept:
+                self._skip(skipped, latest[len(latest) - kept - 1], MISSED)
+        for due in made_up:
+            self._enter(due)
+        for due in on_time:
+            self._take(due)
 
+    def _ripe(self, moment: int) -> tuple[int, list[int]]:
+        """How many undecided fires are to begin by then, and the latest of them."""
+        schedule, cursor = self.schedule, self.progress.cursor
+        timetable = schedule.timetable
+        first = timetable.after(cursor)
+        if first is None or schedule.planned(first) > moment:
+            return 0, []
+        second = timetable.after(first)
+        if second is None or schedule.planned(second) > moment:
+            return 1, [first]
+        count, latest = timetable.count(cursor, moment), timetable.tail(cursor, moment, _MOST_SEEN)
+        if schedule.planned(latest[-1]) > moment:  # only the last: jitter keeps the order
+            count -= 1
+            latest.pop()
+        return count, latest
 
-def _take_due(  # noqa: PLR0913, PLR0917 - one place calls it
-    schedule: Schedule,
-    progress: Progress,
-    line: list[Fire],
-    running: int,
-    now: int,
-    decision: Decision,
-) -> None:
-    """Put what fell due in ``line``, or skip it."""
-    count, latest = _ripe(schedule, progress.cursor, now)
-    if not count:
-        return
-    seen_in_time = [
-        due for due in latest[-MOST_WAITING:] if now - schedule.planned(due) <= schedule.late_ns
-    ]
-    missed = count - len(seen_in_time)
-    if missed:
-        kept, seen_in_time = _make_up(schedule, latest, seen_in_time)
-        if skipped := count - len(kept) - len(seen_in_time):
-            last = latest[-(count - skipped) - 1] if skipped < count else latest[-1]
-            _skip(schedule, progress, skipped, last, MISSED, decision)
-        for due in kept:
-            _enter(schedule, progress, due, line)
-    for due in seen_in_time:
-        _take(schedule, progress, due, line, running, decision)
+    def _make_up(self, latest: list[int], on_time: list[int]) -> tuple[list[int], list[int]]:
+        """Which fires run for those that were missed, and which are simply on time."""
+        misfire = self.schedule.misfire
+        if misfire.kind == "latest":
+            return latest[-1:], []
+        missed = latest[: len(latest) - len(on_time)]
+        return missed[len(missed) - min(misfire.limit, len(missed)) :], on_time
 
+    def _take(self, due: int) -> None:
+        """Put a fire that is on time in line, or skip it, as the overlap policy says."""
+        overlap, busy = self.schedule.overlap, self.running + len(self.line)
+        if overlap == "cancel-running":
+            self._drop([fire for fire in self.line if not fire.is_manual], OVERLAP)
+            self.decision.is_cancelling = self.running > 0
+        elif (overlap == "skip" and busy) or (overlap == "queue-one" and busy > 1):
+            self._skip(1, due, OVERLAP)
+            return
+        elif len(self.line) >= MOST_WAITING:
+            self._skip(1, due, QUEUE_FULL)
+            return
+        self._enter(due)
 
-def _make_up(
-    schedule: Schedule, latest: list[int], seen_in_time: list[int]
-) -> tuple[list[int], list[int]]:
-    """Which fires run for those that were missed, and which are simply on time."""
-    misfire = schedule.misfire
-    if misfire.kind == "latest":
-        return latest[-1:], []
-    missed = latest[: len(latest) - len(seen_in_time)]
-    return missed[len(missed) - min(misfire.limit, len(missed)) :], seen_in_time
+    def _enter(self, due: int) -> None:
+        self.line.append(Fire(self.schedule.name, due, self.schedule.planned(due)))
+        self.progress.cursor = due
+        self.progress.open_skip = None
+        self.progress.counts.due += 1
 
+    def _skip(self, count: int, last: int, reason: str) -> None:
+        """Skip the next ``count`` fires, up to ``last``; in a row they are one record."""
+        progress = self.progress
+        first = self.schedule.timetable.after(progress.cursor)
+        assert first is not None  # noqa: S101 - there are ``count`` of them
+        if progress.open_skip is None or progress.open_skip[1] != reason:
+            progress.open_skip = (first, reason)
+        self.decision.skips.append(Skip(progress.open_skip[0], last, count, reason))
+        progress.cursor = last
+        progress.counts.due += count
+        progress.counts.skipped += count
 
-def _take(  # noqa: PLR0913, PLR0917 - one place calls it
-    schedule: Schedule,
-    progress: Progress,
-    due: int,
-    line: list[Fire],
-    running: int,
-    decision: Decision,
-) -> None:
-    """Put a fire that is on time in line, or skip it, as the overlap policy says."""
-    overlap, busy = schedule.overlap, running + len(line)
-    if overlap == "cancel-running":
-        decision.dropped += [(fire, OVERLAP) for fire in line if not fire.is_manual]
-        _count_dropped(progress, sum(not fire.is_manual for fire in line))
-        line[:] = [fire for fire in line if fire.is_manual]
-        decision.is_cancelling = running > 0
-    elif (overlap == "skip" and busy) or (overlap == "queue-one" and busy > 1):
-        _skip(schedule, progress, 1, due, OVERLAP, decision)
-        return
-    elif overlap in {"queue", "allow"} and len(line) >= MOST_WAITING:
-        _skip(schedule, progress, 1, due, QUEUE_FULL, decision)
-        return
-    _enter(schedule, progress, due, line)
+    def _drop(self, fires: list[Fire], reason: str) -> None:
+        """Skip fires that have waited."""
+        if not fires:
+            return
+        self.decision.dropped += [(fire, reason) for fire in fires]
+        self.line = [fire for fire in self.line if fire not in fires]
+        self.progress.counts.skipped += len(fires)
 
+    # What begins
 
-def _enter(schedule: Schedule, progress: Progress, due: int, line: list[Fire]) -> None:
-    line.append(Fire(schedule.name, due, schedule.planned(due)))
-    progress.cursor = due
-    progress.open_skip = None
-    progress.counts.due += 1
+    def begin(self, room: int) -> list[Fire]:
+        """Begin what may begin, and drop what has waited too long; give what waits on."""
+        self._drop([fire for fire in self.line if self._is_past_grace(fire)], GRACE)
+        is_paused = self.progress.is_paused(self.now)
+        starts = self.decision.starts
+        kept: list[Fire] = []
+        for fire in self.line:
+            is_held = is_paused and not fire.is_manual
+            is_busy = self.schedule.overlap != "allow" and self.running + len(starts) > 0
+            (kept if is_held or is_busy or len(starts) >= room else starts).append(fire)
+        return kept
 
+    def _is_past_grace(self, fire: Fire) -> bool:
+        grace = self.schedule.grace_ns
+        return grace is not None and not fire.is_manual and self.now - fire.planned > grace
 
-def _skip(  # noqa: PLR0913, PLR0917 - the parts of a Skip, and where it goes
-    schedule: Schedule, progress: Progress, count: int, last: int, reason: str, decision: Decision
-) -> None:
-    """Skip the next ``count`` fires, up to ``last``; one after the other, they are one record."""
-    first = schedule.timetable.after(progress.cursor)
-    assert first is not None  # noqa: S101 - there are ``count`` of them
-    if progress.open_skip is None or progress.open_skip[1] != reason:
-        progress.open_skip = (first, reason)
-    decision.skips.append(Skip(progress.open_skip[0], last, count, reason))
-    progress.cursor = last
-    progress.counts.due += count
-    progress.counts.skipped += count
-
-
-def _count_dropped(progress: Progress, count: int) -> None:
-    progress.counts.skipped += count
-
-
-# What begins
-
-
-def _begin(  # noqa: PLR0913, PLR0917 - one place calls it
-    schedule: Schedule,
-    progress: Progress,
-    line: list[Fire],
-    running: int,
-    now: int,
-    room: int,
-    decision: Decision,
-) -> list[Fire]:
-    """Begin what may begin, and drop what waited too long; give what waits on."""
-    is_paused = progress.is_paused(now)
-    kept = []
-    for fire in line:
-        if _is_past_grace(schedule, fire, now):
-            decision.dropped.append((fire, GRACE))
-            _count_dropped(progress, 1)
-        elif is_paused and not fire.is_manual:
-            kept.append(fire)
-        elif len(decision.starts) < room and (
-            schedule.overlap == "allow" or not running + len(decision.starts)
-        ):
-            decision.starts.append(fire)
-        else:
-            kept.append(fire)
-    return kept
-
-
-def _is_past_grace(schedule: Schedule, fire: Fire, now: int) -> bool:
-    grace = schedule.grace_ns
-    return grace is not None and not fire.is_manual and now - fire.planned > grace
-
-
-def _next_look(
-    schedule: Schedule, progress: Progress, kept: Sequence[Fire], now: int
-) -> int | None:
-    """When the next fire is planned, what waits runs out of its grace, or a pause is over."""
-    moments = []
-    if (due := schedule.timetable.after(progress.cursor)) is not None:
-        moments.append(schedule.planned(due))
-    if kept and schedule.grace_ns is not None:
-        moments.append(min(fire.planned for fire in kept) + schedule.grace_ns + 1)
-    if kept and progress.paused_until is not None and progress.paused_until < FOREVER:
-        moments.append(progress.paused_until)
-    return max(now + 1, min(moments)) if moments else None
+    def next_look(self, kept: list[Fire]) -> int | None:
+        """When the next fire is planned, what waits runs out of its grace, or a pause is over."""
+        schedule, until = self.schedule, self.progress.paused_until
+        moments = []
+        if (due := schedule.timetable.after(self.progress.cursor)) is not None:
+            moments.append(schedule.planned(due))
+        if kept and schedule.grace_ns is not None:
+            moments.append(min(fire.planned for fire in kept) + schedule.grace_ns + 1)
+        if kept and until is not None and until < FOREVER:
+            moments.append(until)
+        return max(self.now + 1, min(moments)) if moments else None

@@ -10,7 +10,7 @@ from instrumentation.errors import InvalidConfig
 from workermanager.durations import parse_duration
 from workermanager.timetables.fires import Counts
 from workermanager.timetables.policy import Misfire, check_lost, check_overlap
-from workermanager.timetables.timetable import At, timetable_of
+from workermanager.timetables.timetable import Once, timetable_of
 
 if TYPE_CHECKING:
     from workermanager.durations import Duration
@@ -35,7 +35,7 @@ class Schedule:
 
     name: str
     timetable: Timetable
-    misfire: Misfire = Misfire()
+    misfire: Misfire = field(default_factory=Misfire)
     overlap: Overlap = "skip"
     grace_ns: int | None = None
     lost: Lost = "report"
@@ -49,8 +49,9 @@ class Schedule:
 
     def begins_after(self, now: int) -> int:
         """The last moment that is none of a new schedule's business; a single time always is."""
-        timetable = self.timetable
-        return (min(timetable.moment, now) if isinstance(timetable, At) else now) - 1
+        is_single = isinstance(self.timetable, Once)
+        due = self.timetable.after(-1) if is_single else None
+        return (now if due is None else min(due, now)) - 1
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule as JSON-ready values, for `of`."""

@@ -1,0 +1,327 @@
+"""Keeps the schedules: looks at them when they are due, starts what begins, notes what has ended.
+
+One thread does all of it, in turns. What it decides is decided by the store, in one transaction for
+each turn; what runs, runs on the crew's threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from loguru import logger
+
+from instrumentation.errors import Cancelled, WriteError
+from workermanager.cancelling import Context, Flag
+from workermanager.durations import format_duration
+from workermanager.handoff import Bell
+from workermanager.scheduler.performing import describe_fire, perform
+from workermanager.scheduler.roster import Roster
+from workermanager.timetables.store import Look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workermanager.scheduler.clocks import Jumps
+    from workermanager.scheduler.crew import Crew
+    from workermanager.scheduler.notify import Notifier
+    from workermanager.scheduler.performing import Duty
+    from workermanager.scheduler.report import Tally
+    from workermanager.timetables.fires import Ending, Fire
+    from workermanager.timetables.store import Findings, Store
+
+__all__ = ["Keeper"]
+
+_LONGEST_WAIT_NS: Final = 1_000_000_000  # a clock that is set, or a suspend, is noticed by then
+_ROUND_NS: Final = 1_000_000_000
+_GIVE_UP_NS: Final = 1_000_000_000  # after a cancel: what has not ended then is left behind
+_STOPPED: Final = "the scheduler stopped"
+_OVERTAKEN: Final = "the next fire is due"
+
+
+class Keeper:
+    """Turns from `start` until it is told to `stop` and has drained.
+
+    ``steady`` and ``now`` are nanoseconds that only pass, and those since 1970. ``settled`` is set
+    when nothing runs and no fire is left to come, or all is over.
+    """
+
+    def __init__(  # noqa: PLR0913 - one place makes it
+        self,
+        store: Store,
+        crew: Crew,
+        tally: Tally,
+        *,
+        now: Callable[[], int],
+        steady: Callable[[], int],
+        jumps: Jumps,
+        notifier: Notifier,
+        grace_ns: int,
+    ) -> None:
+        self.settled = Flag()
+        self.is_over = False
+        self.is_stopping = False
+        self.crash: BaseException | None = None
+        self.turned = 0
+        self._store = store
+        self._crew = crew
+        self._tally = tally
+        self._now = now
+        self._steady = steady
+        self._jumps = jumps
+        self._notifier = notifier
+        self._grace_ns = grace_ns
+        self._is_cancelling = False
+        self._duties: dict[str, Duty] = {}
+        self._roster = Roster()
+        self._entering: deque[Duty] = deque()
+        self._nudges: deque[str] = deque()
+        self._ended: deque[Ending] = deque()
+        self._unnoted: list[Ending] = []
+        self._running: dict[Fire, Context] = {}
+        self._scope = Context(name="the scheduler")
+        self._bell = Bell()
+        self._next_round = 0
+        self._thread = threading.Thread(target=self._main, name="schedule-keeper", daemon=True)
+
+    # From other threads
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self._thread.start()
+
+    def enter(self, duty: Duty) -> None:
+        """Keep one more schedule, which the store knows already."""
+        self._duties[duty.schedule.name] = duty
+        self._entering.append(duty)
+        self.settled = Flag() if not self.is_over else self.settled
+        self._bell.ring()
+
+    def nudge(self, name: str) -> None:
+        """Look at a schedule now: somebody has asked for a fire, or changed it."""
+        self._nudges.append(name)
+        self._bell.ring()
+
+    def leave(self, name: str) -> None:
+        """Keep a schedule no more."""
+        self._duties.pop(name, None)
+        self.nudge(name)
+
+    def stop(self, *, now: bool = False) -> None:
+        """Begin nothing more; what runs may go on for the grace, or with ``now`` is cancelled.
+
+        Safe to call from any thread, from a signal handler, and again.
+        """
+        self.is_stopping = True
+        if now:
+            self._is_cancelling = True
+        self._bell.ring()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the thread to end."""
+        self._thread.join(seconds)
+
+    @property
+    def running(self) -> list[Fire]:
+        """The fires that run here."""
+        return list(self._running)
+
+    @property
+    def next_moment(self) -> int | None:
+        """When the next look is due."""
+        return self._roster.next_moment
+
+    # On the keeper's thread
+
+    def _main(self) -> None:
+        try:
+            self._notifier.ready()
+            while not self.is_stopping:
+                self.turn()
+                self._bell.wait(self._pause() / 1e9)
+            self._notifier.stopping()
+            self._drain()
+        except BaseException as crash:  # noqa: BLE001 - it surfaces in the scheduler
+            self.crash = crash
+            self._scope.cancel(crash)
+        finally:
+            self.is_over = True
+            self.settled.set()
+
+    def turn(self) -> None:
+        """Note what has ended, decide what is due, and start what begins."""
+        self._heed_clock()
+        self._take_in()
+        now = self._now()
+        endings = self._take_endings()
+        room = self._crew.size - len(self._running)
+        names = [*self._roster.take_waiting(room), *self._nudged(), *self._roster.take_due(now)]
+        is_round = self._store.is_shared and now >= self._next_round
+        if endings or names or is_round:
+            look = Look(
+                now=now,
+                endings=endings,
+                names=list(dict.fromkeys(names)),
+                room=room,
+                is_round=is_round,
+            )
+            self._look(look)
+        if is_round:
+            self._next_round = now + _ROUND_NS
+        self.turned = now
+        self._notifier.alive()
+        if not self._running and self._roster.is_empty and not (self._entering or self._nudges):
+            self.settled.set()
+
+    def _look(self, look: Look) -> None:
+        try:
+            findings = self._store.look(look)
+        except WriteError as error:
+            logger.error("the store does not go on, and is tried again: {}", error)
+            self._unnoted = list(look.endings)
+            for name in look.names:
+                self._roster.enter(name, look.now + _ROUND_NS, allows_overlap=self._allows(name))
+            return
+        self._heed(findings)
+
+    def _heed(self, findings: Findings) -> None:
+        self._tally.note(findings)
+        for name, outlook in findings.outlooks.items():
+            if name in self._duties:
+                self._roster.note(name, outlook)
+        for fire in findings.starts:
+            self._begin(fire)
+        for fire in findings.cancels:
+            if (scope := self._running.get(fire)) is not None:
+                scope.cancel(Cancelled(_OVERTAKEN))
+        for name in findings.pauses:
+            logger.warning("{} has failed too often, and is paused", name)
+        for ending in findings.lost:
+            logger.error("{}: {}", describe_fire(ending.fire), ending.reason)
+        for ending in findings.fenced:
+            logger.error(
+                "{} has ended too late: this process was taken for dead", describe_fire(ending.fire)
+            )
+        for (name, reason), count in findings.skips.items():
+            logger.info("{}: {} skipped ({})", name, count, reason)
+
+    def _begin(self, fire: Fire) -> None:
+        duty = self._duties[fire.schedule]
+        scope = self._running[fire] = Context(self._scope, name=describe_fire(fire))
+        self._crew.submit(lambda: perform(duty, fire, scope, self._now, self._note))
+
+    def _note(self, ending: Ending, error: BaseException | None) -> None:
+        """A fire has ended: on the thread that it ran on."""
+        if error is not None and not isinstance(error, Exception | Cancelled):
+            self.stop()  # a step that wants out
+        self._ended.append(ending)
+        self._bell.ring()
+
+    def _take_endings(self) -> list[Ending]:
+        endings, self._unnoted = self._unnoted, []
+        for _ in range(len(self._ended)):
+            ending = self._ended.popleft()
+            scope = self._running.pop(ending.fire, None)
+            if scope is None:
+                continue  # it was left behind
+            scope.release()
+            self._tally.end(ending)
+            if self._roster.unblock(ending.fire.schedule):
+                self._nudges.append(ending.fire.schedule)
+            endings.append(ending)
+        return endings
+
+    def _take_in(self) -> None:
+        now = self._now()
+        while self._entering:
+            name = self._entering.popleft().schedule.name
+            self._roster.enter(name, now, allows_overlap=self._allows(name))
+
+    def _nudged(self) -> list[str]:
+        names = []
+        while self._nudges:
+            name = self._nudges.popleft()
+            if name in self._duties:
+                names.append(name)
+            else:
+                self._roster.leave(name)
+        return names
+
+    def _allows(self, name: str) -> bool:
+        duty = self._duties.get(name)
+        return duty is not None and duty.schedule.overlap == "allow"
+
+    def _heed_clock(self) -> None:
+        look = self._jumps.look()
+        if look.slept_ns:
+            logger.warning("nothing ran for {:.1f} s: the machine slept", look.slept_ns / 1e9)
+        if look.jump_ns:
+            logger.warning("the clock was set by {:+.3f} s", look.jump_ns / 1e9)
+
+    def _pause(self) -> int:
+        """How long nothing is to be done, in nanoseconds, unless the bell rings."""
+        if self._ended or self._entering or self._nudges:
+            return 0
+        now, moment = self._now(), self._roster.next_moment
+        limits = [now + _LONGEST_WAIT_NS]
+        if moment is not None:
+            limits.append(moment)
+        if self._store.is_shared:
+            limits.append(self._next_round)
+        return max(0, min(limits) - now)
+
+    # Draining
+
+    def _drain(self) -> None:
+        """Let what runs end; after the grace, or told so, cancel it; then leave it behind."""
+        began = self._steady()
+        cancelled = None
+        while True:
+            self._look_back()
+            if not self._running:
+                break
+            passed = self._steady()
+            if cancelled is None and (self._is_cancelling or passed - began >= self._grace_ns):
+                cancelled = passed
+                self._scope.cancel(Cancelled(_STOPPED))
+            if cancelled is not None and passed - cancelled >= _GIVE_UP_NS:
+                break
+            limit = began + self._grace_ns if cancelled is None else cancelled + _GIVE_UP_NS
+            self._bell.wait(min(_LONGEST_WAIT_NS, max(0, limit - passed)) / 1e9)
+        self._leave()
+
+    def _look_back(self) -> None:
+        """Note what has ended since the last look; nothing begins any more."""
+        endings = self._take_endings()
+        self._tally.unfinished += [_cut_short(ending) for ending in endings if ending.called_off]
+        if endings:
+            self._look(Look(now=self._now(), endings=endings))
+
+    def _leave(self) -> None:
+        """Give up what runs yet, and what waits, and tell the store."""
+        for fire in list(self._running):
+            self._tally.abandon(fire, f"{describe_fire(fire)}: left behind, it did not end")
+        try:
+            waiting = self.waiting()
+            self._store.leave(self._unnoted, self._now())
+        except WriteError as error:
+            logger.error("the store was not told how fires ended: {}", error)
+            self._tally.unsaved += len(self._unnoted)
+            return
+        if self._store.is_shared:
+            return  # the next process goes on with them
+        for name, count in waiting.items():
+            self._tally.drop(name, "stopped", count)
+            self._tally.unfinished.append(f"{name}: {count} that waited did not run")
+
+    def waiting(self) -> dict[str, int]:
+        """How many fires of each schedule wait, where some do."""
+        entries = self._store.entries(self._now())
+        counts = {one.schedule.name: one.progress.counts.waiting for one in entries}
+        return {name: count for name, count in counts.items() if count and name in self._duties}
+
+
+def _cut_short(ending: Ending) -> str:
+    ran = format_duration(ending.ended - ending.started)
+    return f"{describe_fire(ending.fire)}: {ending.reason} after {ran}"
