@@ -152,7 +152,9 @@ class Work:
         held = self.held[name]
         progress, findings = held.progress, self.findings
         open_skip = progress.open_skip
-        decision = decide(held.schedule, progress, held.waiting, len(held.running), self._now, room)
+        decision = decide(
+            held.schedule, progress, held.waiting, len(held.running), now=self._now, room=room
+        )
         if decision.skips or decision.dropped:
             self._enter_skips(held, decision, open_skip)
             findings.note_skips(name, decision)

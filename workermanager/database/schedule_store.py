@@ -160,12 +160,13 @@ class ScheduleStore:
         tried = self._find_tried(connection)
         work = Work(self.node, look.now, _copied(tried.findings))
         endings = [ending for ending in look.endings if ending not in tried.endings]
-        dead, names = self._go_round(connection, work) if look.is_round else ([], [])
-        lost = [
+        dead, others = self._go_round(connection, work) if look.is_round else ([], [])
+        lost = {
             row.schedule for node in dead for row in self._tables.running_on(connection, node.id)
-        ]
-        names = list(dict.fromkeys((*look.names, *names, *lost)))
-        self._hold(connection, work, {*names, *(ending.fire.schedule for ending in endings)})
+        }
+        names = list(dict.fromkeys((*look.names, *others, *sorted(lost & self._serves))))
+        ended = {ending.fire.schedule for ending in endings}
+        self._hold(connection, work, {*names, *lost, *ended})
         for ending in endings:
             work.settle(ending)
         for node in dead:
@@ -319,6 +320,7 @@ class ScheduleStore:
             is_tried = True
 
         self._run(remove)
+        self._serves.discard(name)
 
     def entries(self, now: int) -> list[Entry]:  # noqa: ARG002 - as the protocol has it
         """Every schedule, by name."""
