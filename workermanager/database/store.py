@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection, MetaData, Table
+    from sqlalchemy.engine import Dialect
 
     from workermanager.record import RunRecord
 
@@ -43,6 +44,11 @@ class Database:
         self._engine = open_engine(url, connections, only_reads=only_reads)
         self.transactions = Transactions(self._engine, self.is_over.wait)
         self.inserter = Inserter(self._engine.dialect)
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the database speaks."""
+        return self._engine.dialect
 
     def create(self, schema: MetaData) -> None:
         """Create the tables that are missing; other processes may do the same just now.

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
 
-__all__ = ["day_of", "is_plain", "midnight", "seconds_shown"]
+__all__ = ["day_shown", "is_plain", "midnight", "seconds_shown"]
 
 _EPOCH_DAY: Final = datetime(1970, 1, 1).toordinal()  # noqa: DTZ001 - a day of any zone
 _DAY: Final = 86_400
@@ -22,17 +22,9 @@ _HOUR: Final = 3_600
 _SECOND: Final = timedelta(seconds=1)
 
 
-def day_of(second: int, zone: ZoneInfo) -> int:
-    """The day (an ordinal, as of ``date``) from whose midnight to the next a second since 1970 is.
-
-    It is what the clock shows then, but where it is put forward or back across a midnight.
-    """
-    day = datetime.fromtimestamp(second, zone).toordinal()
-    while second < midnight(day, zone):
-        day -= 1
-    while second >= midnight(day + 1, zone):
-        day += 1
-    return day
+def day_shown(second: int, zone: ZoneInfo) -> int:
+    """The day (an ordinal, as of ``date``) that the clock shows at a second since 1970."""
+    return datetime.fromtimestamp(second, zone).toordinal()
 
 
 @lru_cache(maxsize=4096)
