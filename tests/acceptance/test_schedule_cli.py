@@ -1,4 +1,4 @@
-"""``workermanager schedule`` as a user calls it: fires accounted for, signals, exit codes, a store."""
+"""``workermanager schedule`` as users call it: every fire told, signals, exit codes, a store."""
 
 import json
 import re

@@ -98,14 +98,24 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def call(folder, monkeypatch, capsys):
+    """Call ``workermanager schedule ARGS``, and give its exit code and what it printed."""
+
+    def call(*args):
+        monkeypatch.setattr("sys.argv", ["workermanager", "schedule", *args])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code, *capsys.readouterr()
+
+    return call
+
+
 @pytest.mark.parametrize(("args", "code", "message"), REFUSED)
-def test_what_will_not_do_is_one_line(args, code, message, folder, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["workermanager", "schedule", *args])
-    with pytest.raises(SystemExit) as left:
-        main()
-    printed = capsys.readouterr()
-    assert left.value.code == code, printed.err
-    assert message in printed.err
-    assert len(printed.err.splitlines()) == 1
-    assert printed.out == ""
+def test_what_will_not_do_is_one_line(args, code, message, call, folder):
+    left, printed, told = call(*args)
+    assert left == code, told
+    assert message in told
+    assert len(told.splitlines()) == 1
+    assert printed == ""
     assert [path.name for path in folder.iterdir()] == ["targets_of_flags.py"]

@@ -72,7 +72,7 @@ class _Course:
         self._how = how
         self._ended = count(1)
         self._is_stopping = False
-        self._zones = {one.name: zone_of(one.when) for one in declaration.schedules}
+        self._schedules = declaration.schedules
         settings = declaration.settings
         self._drain = settings.drain
         self.scheduler = Scheduler(
@@ -105,10 +105,11 @@ class _Course:
     def _say_ready(self) -> None:
         if self._how.quiet:
             return
-        many = len(self._zones)
+        zones = {one.name: zone_of(one.when) for one in self._schedules}
+        many = len(zones)
         ready = f"ready: {many} schedule{'s' * (many != 1)}"
         for moment, name in self.scheduler.next(1):
-            ready += f", next {name} at {show_moment(moment, self._zones.get(name))}"
+            ready += f", next {name} at {show_moment(moment, zones[name])}"
         click.echo(ready, err=True)
 
     # What is told of fires; the scheduler itself logs those that fail or are skipped
