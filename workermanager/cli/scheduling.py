@@ -52,6 +52,7 @@ def conduct(declaration: Declaration, how: Conduct) -> int:
     Logs(how.log_level, how.log_format)
     course = _Course(declaration, how)
     with closing(course.scheduler), ExitStack() as resources:
+        course.add_all()
         if how.health is not None:
             _open_health(how.health, course.scheduler, resources)
         report = course.run()
@@ -82,7 +83,14 @@ class _Course:
             on_failure=self._on_end,
             **({} if settings.threads is None else {"threads": settings.threads}),
         )
-        for one in declaration.schedules:
+
+    def add_all(self) -> None:
+        """Enter the schedules.
+
+        Raises:
+            InvalidConfig: one cannot be run.
+        """
+        for one in self._schedules:
             self.scheduler.add(one.what, one.when, name=one.name, target=one.target, **one.policies)
 
     def run(self) -> ScheduleReport:
