@@ -13,6 +13,7 @@ from workermanager.scheduler.memory import MemoryStore
 from workermanager.scheduler.notify import Notifier
 from workermanager.scheduler.performing import Duty
 from workermanager.scheduler.report import Tally
+from workermanager.scheduler.roster import Roster
 from workermanager.timetables.schedule import make_schedule
 from workermanager.timetables.timetable import cron, every
 
@@ -79,6 +80,7 @@ def _keep(timetable, store=None, **policies):
         store,
         Hands(),
         tally,
+        Roster(),
         now=clock.now,
         steady=clock.now,
         jumps=clock,

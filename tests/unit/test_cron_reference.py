@@ -154,17 +154,16 @@ def walk(start, end):
 
 
 def reference(matches, zone, since, until, *, is_hourly):
-    """The moments in (since, until]: by the clock's passing, or by the times of the wall clock."""
+    """The moments in (since, until]: by the times of the wall clock, and by the clock's passing."""
     first, last = (
         datetime.fromtimestamp(moment // SECOND_NS, UTC).replace(second=0)
         for moment in (since, until)
     )
+    wide = timedelta(hours=39)  # a zone is up to 15 hours off, and a day may be left out
+    walls = walk((first - wide).replace(tzinfo=None), (last + wide).replace(tzinfo=None))
+    shown = [wall.replace(tzinfo=zone) for wall in walls if matches(wall)]
     if is_hourly:
-        shown = (moment for moment in walk(first, last) if matches(moment.astimezone(zone)))
-    else:
-        wide = timedelta(hours=39)  # a zone is up to 15 hours off, and a day may be left out
-        walls = walk((first - wide).replace(tzinfo=None), (last + wide).replace(tzinfo=None))
-        shown = (wall.replace(tzinfo=zone) for wall in walls if matches(wall))
+        shown += [moment for moment in walk(first, last) if matches(moment.astimezone(zone))]
     due = {int(moment.timestamp()) * SECOND_NS for moment in shown}
     return sorted(moment for moment in due if since < moment <= until)
 

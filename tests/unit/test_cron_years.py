@@ -90,9 +90,9 @@ def test_where_every_hour_matches_both_hours_of_a_fold_do_and_none_is_lost_in_a_
     }
 
 
-def test_by_the_clocks_passing_what_it_leaves_out_does_not_come():
+def test_by_the_clocks_passing_what_half_an_hours_gap_leaves_out_comes_after_it():
     found = year_of("15 * * * *", "Australia/Lord_Howe")
-    assert shown(found, 10, 4)[:4] == ["00:15+1030", "01:15+1030", "03:15+1100", "04:15+1100"]
+    assert shown(found, 10, 4)[:4] == ["00:15+1030", "01:15+1030", "02:45+1100", "03:15+1100"]
 
 
 def test_what_is_due_on_a_day_that_is_left_out_comes_on_the_next():

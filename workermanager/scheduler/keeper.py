@@ -17,7 +17,6 @@ from workermanager.cancelling import Context, Flag
 from workermanager.durations import format_duration
 from workermanager.handoff import Bell
 from workermanager.scheduler.performing import describe_fire, perform
-from workermanager.scheduler.roster import Roster
 from workermanager.timetables.store import Look
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from workermanager.scheduler.notify import Notifier
     from workermanager.scheduler.performing import Duty
     from workermanager.scheduler.report import Tally
+    from workermanager.scheduler.roster import Roster
     from workermanager.timetables.fires import Ending, Fire
     from workermanager.timetables.store import Findings, Store
 
@@ -52,6 +52,7 @@ class Keeper:
         store: Store,
         crew: Crew,
         tally: Tally,
+        roster: Roster,
         *,
         now: Callable[[], int],
         steady: Callable[[], int],
@@ -77,7 +78,7 @@ class Keeper:
         self._is_cancelling = False
         self._is_failing = False
         self._duties: dict[str, Duty] = {}
-        self._roster = Roster()
+        self._roster = roster
         self._entering: deque[Duty] = deque()
         self._nudges: deque[str] = deque()
         self._ended: deque[Ending] = deque()
@@ -160,7 +161,11 @@ class Keeper:
         now = self._now()
         endings = self._take_endings()
         room = self._crew.size - len(self._running)
-        names = [*self._roster.take_waiting(room), *self._nudged(), *self._roster.take_due(now)]
+        names = [
+            *self._roster.take_waiting(room),
+            *self._nudged(),
+            *self._roster.take_due(now, room),
+        ]
         is_round = self._store.is_shared and now >= self._next_round
         if endings or names or is_round:
             look = Look(
@@ -284,7 +289,10 @@ class Keeper:
         now, moment = self._now(), self._roster.next_moment
         limits = [now + self._longest_wait]
         if moment is not None:
-            limits.append(moment)
+            is_full = len(self._running) >= self._crew.size
+            limits.append(
+                moment + self._roster.patience_ns if is_full and moment <= now else moment
+            )
         if self._store.is_shared:
             limits.append(self._next_round)
         return max(0, min(limits) - now)

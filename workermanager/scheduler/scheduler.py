@@ -21,6 +21,7 @@ from workermanager.scheduler.keeper import Keeper
 from workermanager.scheduler.notify import Notifier
 from workermanager.scheduler.performing import Duty, describe_fire
 from workermanager.scheduler.report import Tally
+from workermanager.scheduler.roster import PATIENCE_NS, Roster
 from workermanager.scheduler.signals import stopped_by_signals
 from workermanager.scheduler.stores import open_store
 from workermanager.timetables.moments import format_moment, to_moment
@@ -87,7 +88,7 @@ class Scheduler:
         on_failure: Hook | None = None,
     ) -> None:
         check_threads(threads)
-        parse_duration(late_after, "late_after")
+        late_ns = parse_duration(late_after, "late_after")
         self._late_after = late_after
         self._hooks = (_check_hook(on_success, "on_success"), _check_hook(on_failure, "on_failure"))
         self._clock = WallClock()
@@ -99,6 +100,7 @@ class Scheduler:
             self._store,
             self._crew,
             self._tally,
+            Roster(min(PATIENCE_NS, late_ns // 4)),  # or what waits for room would seem missed
             now=self._clock.now,
             steady=time.monotonic_ns,
             jumps=Jumps(self._clock),

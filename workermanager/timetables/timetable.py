@@ -241,7 +241,7 @@ def cron(
     like. ``tz`` is a zone's name or a ZoneInfo, else the machine's zone; ``start`` and ``end`` are
     included, and in that zone if they have none. A time that the clock leaves out comes once, after
     the gap, and one that it shows twice comes once, the first time; but where every hour matches,
-    the schedule goes by the clock's passing. Each fire starts up to ``jitter`` later.
+    it comes both times. Each fire starts up to ``jitter`` later.
 
     Raises:
         InvalidConfig: the text cannot be read or never comes, or another value cannot work.

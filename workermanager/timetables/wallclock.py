@@ -47,8 +47,8 @@ def seconds_shown(
 ) -> Iterator[int]:
     """The seconds since 1970 of ``times``, in ascending seconds of the day; some may be the same.
 
-    ``as_shown`` is for what goes by the clock's passing: each time that it shows counts, in a fold
-    twice, in a gap not at all.
+    What a gap leaves out comes after it, as if the clock had not been put forward. ``as_shown`` is
+    for what goes by the clock's passing: what a fold shows twice counts twice.
     """
     for hour, of_hour in groupby(times, lambda time: time // _HOUR):
         ends = (hour * _HOUR, hour * _HOUR + _HOUR - 1)
@@ -60,10 +60,9 @@ def seconds_shown(
         for time in of_hour:
             wall = (day - _EPOCH_DAY) * _DAY + time
             first, second = (wall - _offset(day, time, zone, fold) for fold in (0, 1))
-            if not as_shown:
-                yield first
-            elif first <= second:  # else it is in a gap (PEP 495)
-                yield from (first, second)
+            yield first
+            if as_shown and first < second:  # a fold; in a gap it is the other way (PEP 495)
+                yield second
 
 
 def _offset(day: int, time: int, zone: ZoneInfo, fold: int = 0) -> int:
