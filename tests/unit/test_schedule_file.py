@@ -243,6 +243,13 @@ def test_a_target_is_known_by_its_name(read, tmp_path):
     assert only(declare_target(target, "mine", [], None, {"every": "5m"})).name == "mine"
 
 
+def test_a_fire_reads_an_env_file_only_if_there_is_one(read, tmp_path):
+    text = '[schedules.often]\nrun = "targets_of_schedules:greet"\nevery = 1'
+    assert only(read(text)).what.env_file is None
+    (tmp_path / "elsewhere" / ".env").write_text("GREETING=hello\n")
+    assert only(read(text)).what.env_file is not None
+
+
 @pytest.mark.parametrize("target", ["jobs", "jobs.py", ":x", "x:"])
 def test_what_is_neither_a_file_nor_a_target(target):
     with pytest.raises(InvalidConfig, match=r"wanted module:name, .* or a \.toml file"):
