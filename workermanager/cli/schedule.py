@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _DEFAULT: Final = "run"
-_OF_ONE: Final = (
-    *("every", "cron", "at", "tz", "jitter"),
-    *("misfire", "overlap", "grace", "lost", "pause_after", "pause_for"),
-)
-
 _PANELS: Final = {  # of --help, in this order
     "When, for one TARGET": "--every --cron --at --tz --jitter",
     "What it runs": "--set --name --env-file",

@@ -106,8 +106,7 @@ class _Course:
             if deadline is not None and time.monotonic() >= deadline:
                 deadline = None
                 self._stop()
-        with suppress(KeyboardInterrupt, SystemExit):  # a step that wants out stops us, no more
-            self.scheduler.close()
+        self.scheduler.close()
         return self.scheduler.report()
 
     def _say_ready(self) -> None:
