@@ -95,9 +95,9 @@ class _Course:
 
     def run(self) -> ScheduleReport:
         """From the first fire to the last, or to a stop."""
-        deadline = None if self._how.for_ns is None else time.monotonic() + self._how.for_ns / 1e9
         self._heed_signals()
         self.scheduler.start()
+        deadline = None if self._how.for_ns is None else time.monotonic() + self._how.for_ns / 1e9
         self._say_ready()
         while True:
             left = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
