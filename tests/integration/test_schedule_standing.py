@@ -1,6 +1,6 @@
 """A chain that stands ready: each fire of its schedule is one exec of it, on the crew's thread."""
 
-import sys
+import os
 import threading
 import time
 from collections import Counter
@@ -388,16 +388,28 @@ def test_a_worker_that_a_step_runs_is_called_off_with_its_fire(firing):
     assert isinstance(came.wait(), Cancelled)
 
 
-def test_a_command_ends_with_its_fire(firing):
-    prints = "import sys, time; print('on', flush=True); time.sleep(3600)"
-    begun = threading.Event()
+@pytest.fixture
+def begun(tmp_path):
+    """A pipe by which a child says that it runs: whoever reads it waits for that."""
+    path = tmp_path / "begun"
+    os.mkfifo(path)
+    return path
 
-    def begin(ctx, params):
-        begun.set()
 
-    came = firing.begin(firing.job([begin, Command(sys.executable, "-c", prints)]))
-    begun.wait()
+def test_a_command_ends_with_its_fire(firing, begun):
+    came = firing.begin(firing.job(Command("sh", "-c", f"echo on > {begun}; exec sleep 3600")))
+    assert begun.read_text() == "on\n"
     came.scope.cancel()
+    assert isinstance(came.wait(), Cancelled)
+
+
+def test_no_command_outlives_its_job_where_its_fire_is_left_behind(firing, begun):
+    heeds_nothing = f"trap '' TERM; echo on > {begun}; while :; do sleep 0.1; done"
+    job = firing.job(Command("sh", "-c", heeds_nothing))
+    came = firing.begin(job)
+    assert begun.read_text() == "on\n"
+    came.scope.cancel()
+    job.close(is_left_behind=True)
     assert isinstance(came.wait(), Cancelled)
 
 
