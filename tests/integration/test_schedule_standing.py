@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from loguru import logger
 
 from instrumentation.errors import Cancelled, CommandFailed, StepError, TimedOut
 from tests.kit.firing import DUE, SECOND, Due
@@ -191,6 +192,23 @@ def test_a_step_that_fails_fails_its_fire_and_no_other(firing):
     came = [firing.fire(job, DUE + second * SECOND) for second in range(3)]
     assert [type(error) for error in came] == [type(None), StepError, type(None)]
     assert str(came[1]) == "step add_user/1/add_user failed: ValueError: bad name"
+
+
+def test_the_first_failure_of_a_kind_is_logged(firing):
+    def fail(ctx, params):
+        raise ValueError("bad name")
+
+    told = []
+    logger.enable("workermanager")
+    number = logger.add(lambda message: told.append(message.record["message"]), level="ERROR")
+    try:
+        job = firing.job(fail)
+        for second in range(3):
+            assert firing.fire(job, DUE + second * SECOND) is not None
+    finally:
+        logger.remove(number)
+        logger.disable("workermanager")
+    assert told == ["failed (first of its kind): ValueError: bad name"]
 
 
 def test_a_step_is_tried_again(firing):
@@ -404,12 +422,14 @@ def test_a_command_ends_with_its_fire(firing, begun):
 
 
 def test_no_command_outlives_its_job_where_its_fire_is_left_behind(firing, begun):
-    heeds_nothing = f"trap '' TERM; echo on > {begun}; while :; do sleep 0.1; done"
+    heeds_nothing = f"trap '' TERM; echo $$ > {begun}; while :; do sleep 0.1; done"
     job = firing.job(Command("sh", "-c", heeds_nothing))
     came = firing.begin(job)
-    assert begun.read_text() == "on\n"
+    child = int(begun.read_text())
     came.scope.cancel()
     job.close(is_left_behind=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
     assert isinstance(came.wait(), Cancelled)
 
 
@@ -429,6 +449,15 @@ def test_a_fire_that_takes_too_long_and_heeds_it_fails_on_its_own_thread(firing)
     assert str(error.cause) == "a fire of nightly took longer than 20ms"
     assert came.told_on is came.thread
     assert not firing.replaced
+
+
+def test_nothing_is_kept_of_a_fire_that_is_over(firing):
+    job = firing.job(Worker(nothing, exec_timeout="1m"))
+    came = firing.begin(job)
+    assert came.wait() is None
+    came.thread.join()
+    assert not firing.backing.alarms._watched
+    assert not came.scope._children
 
 
 @pytest.mark.parametrize("of", ["exec", "step"])
