@@ -14,7 +14,7 @@ from workermanager.timetables.schedule import FOREVER, Progress
 from workermanager.timetables.store import Entry, Findings, Outlook, unknown_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from workermanager.timetables.deciding import Decision
     from workermanager.timetables.fires import Ending
@@ -31,6 +31,7 @@ class _Kept:
     schedule: Schedule
     progress: Progress
     is_relative: bool
+    target: str | None
     waiting: list[Fire] = field(default_factory=list)
     running: set[Fire] = field(default_factory=set)
     records: deque[Record] = field(default_factory=lambda: deque(maxlen=_MOST_RECORDS))
@@ -51,7 +52,9 @@ class MemoryStore:
         self._kept: dict[str, _Kept] = {}
         self._lock = threading.Lock()
 
-    def enroll(self, schedules: Iterable[Schedule], now: int) -> list[Schedule]:
+    def enroll(
+        self, schedules: Iterable[Schedule], now: int, *, targets: Mapping[str, str] | None = None
+    ) -> list[Schedule]:
         """Enter schedules, all of them new."""
         anchored = []
         with self._lock:
@@ -62,6 +65,7 @@ class MemoryStore:
                     settled,
                     Progress(settled.begins_after(now)),
                     is_relative=settled.timetable != schedule.timetable,
+                    target=(targets or {}).get(schedule.name),
                 )
         return anchored
 
@@ -207,6 +211,7 @@ class MemoryStore:
                     kept.schedule,
                     replace(kept.progress, counts=replace(kept.count())),
                     kept.schedule.timetable.after(max(kept.progress.cursor, 0)),
+                    target=kept.target,
                 )
                 for _, kept in sorted(self._kept.items())
             ]

@@ -187,7 +187,7 @@ class Scheduler:
     def _enroll(self, duties: list[Duty]) -> None:
         """Enter schedules in the store, all in one transaction, and keep them."""
         schedules = [duty.schedule for duty in duties]
-        anchored = self._store.enroll(schedules, self._clock.now())
+        anchored = self._store.enroll(schedules, self._clock.now(), targets=self._targets)
         for duty, schedule in zip(duties, anchored, strict=True):
             kept = Duty(schedule, duty.job, duty.on_success, duty.on_failure)
             self._duties[schedule.name] = kept

@@ -105,6 +105,10 @@ class Counts:
         if self.due != ended + self.running + self.waiting:
             raise AccountingError(f"the fires do not add up: {self}")
 
+    def __getitem__(self, name: str) -> int:
+        """A count by its name, as in the report of a run."""
+        return self.to_dict()[name]
+
     def to_dict(self) -> dict[str, int]:
         """The counts by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -9,7 +9,7 @@ from instrumentation.errors import InvalidConfig
 from workermanager.timetables.schedule import FOREVER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from workermanager.timetables.deciding import Decision
     from workermanager.timetables.fires import Ending, Fire, Record
@@ -105,11 +105,14 @@ class Store(Protocol):
 
     is_shared: bool
 
-    def enroll(self, schedules: Iterable[Schedule], now: int) -> list[Schedule]:
+    def enroll(
+        self, schedules: Iterable[Schedule], now: int, *, targets: Mapping[str, str] | None = None
+    ) -> list[Schedule]:
         """Enter schedules, or take them up where they are known; gives them anchored.
 
         One whose timetable is what it was goes on from where it was, with its anchor: what fell
         due meanwhile was missed. One with another timetable begins now. Policies are the new ones.
+        ``targets`` says what those run that the command line runs, by name.
         """
         ...
 
