@@ -86,6 +86,7 @@ def _keep(timetable, store=None, **policies):
         jumps=clock,
         notifier=Notifier(),
         grace_ns=0,
+        most_ahead_ns=0,
     )
     job = Job(clock)
     (schedule,) = store.enroll([make_schedule("job", timetable, **policies)], clock.now())

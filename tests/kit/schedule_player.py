@@ -62,7 +62,7 @@ class Player:
             if started is None:
                 continue
             endings.append(self._end(fire, started))
-        unblocked = [e.fire.schedule for e in endings if self.roster.unblock(e.fire.schedule)]
+        unblocked = [e.fire.schedule for e in endings if self.roster.end(e.fire.schedule)]
         room = self.threads - len(self.running)
         names = [
             *self.roster.take_waiting(room),

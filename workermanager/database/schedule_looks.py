@@ -69,12 +69,13 @@ class Work:
     ``fires`` are the rows to be written.
     """
 
-    def __init__(self, node: str, now: int, findings: Findings) -> None:
+    def __init__(self, node: str, now: int, findings: Findings, ahead_ns: int = 0) -> None:
         self.findings = findings
         self.held: dict[str, Held] = {}
         self.fires: dict[tuple[str, int], FireRow] = {}
         self._node = node
         self._now = now
+        self._ahead_ns = ahead_ns
 
     def hold(self, row: ScheduleRow, schedule: Schedule) -> None:
         """Take up a schedule that is locked."""
@@ -153,7 +154,13 @@ class Work:
         progress, findings = held.progress, self.findings
         open_skip = progress.open_skip
         decision = decide(
-            held.schedule, progress, held.waiting, len(held.running), now=self._now, room=room
+            held.schedule,
+            progress,
+            held.waiting,
+            len(held.running),
+            now=self._now,
+            room=room,
+            ahead_ns=self._ahead_ns,
         )
         if decision.skips or decision.dropped:
             self._enter_skips(held, decision, open_skip)

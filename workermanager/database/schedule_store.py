@@ -158,7 +158,7 @@ class ScheduleStore:
 
     def _look(self, connection: Connection, look: Look) -> Findings:
         tried = self._find_tried(connection)
-        work = Work(self.node, look.now, _copied(tried.findings))
+        work = Work(self.node, look.now, _copied(tried.findings), look.ahead_ns)
         endings = [ending for ending in look.endings if ending not in tried.endings]
         dead, others = self._go_round(connection, work) if look.is_round else ([], [])
         lost = {

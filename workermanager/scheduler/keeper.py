@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Keeper"]
 
 _LONGEST_WAIT_NS: Final = 1_000_000_000  # a clock that is set, or a suspend, is noticed by then
+_HANDOVER_NS: Final = 400_000  # from a look to the first step, on another thread
+MOST_AHEAD_NS: Final = 20_000_000
 _ROUND_NS: Final = 1_000_000_000
 _GIVE_UP_NS: Final = 1_000_000_000  # after a cancel: what has not ended then is left behind
 _STOPPED: Final = "the scheduler stopped"
@@ -59,6 +61,7 @@ class Keeper:
         jumps: Jumps,
         notifier: Notifier,
         grace_ns: int,
+        most_ahead_ns: int = MOST_AHEAD_NS,
     ) -> None:
         self.settled = Flag()
         self.is_over = False
@@ -75,6 +78,7 @@ class Keeper:
         waits = () if notifier.interval_s is None else (int(notifier.interval_s * 1e9),)
         self._longest_wait: int = min((_LONGEST_WAIT_NS, *waits))
         self._grace_ns = grace_ns
+        self._most_ahead = most_ahead_ns
         self._is_cancelling = False
         self._is_failing = False
         self._duties: dict[str, Duty] = {}
@@ -171,6 +175,7 @@ class Keeper:
             look = Look(
                 now=now,
                 endings=endings,
+                ahead_ns=self._roster.ahead_ns,
                 names=list(dict.fromkeys(names)),
                 room=room,
                 is_round=is_round,
@@ -184,6 +189,7 @@ class Keeper:
             self.settled.set()
 
     def _look(self, look: Look) -> None:
+        began = self._steady()
         try:
             findings = self._store.look(look)
         except WriteError as error:
@@ -197,7 +203,14 @@ class Keeper:
         if self._is_failing:
             self._is_failing = False
             logger.info("the store goes on")
+        self._look_ahead(self._steady() - began)
         self._heed(findings)
+
+    def _look_ahead(self, took_ns: int) -> None:
+        """Look so much earlier as a look has taken of late, so that fires stand ready in time."""
+        ahead = self._roster.ahead_ns
+        wanted = min(self._most_ahead, took_ns + _HANDOVER_NS)
+        self._roster.ahead_ns = ahead + (wanted - ahead) // 8 if ahead else wanted
 
     def _heed(self, findings: Findings) -> None:
         self._tally.note(findings)
@@ -241,7 +254,7 @@ class Keeper:
                 continue  # it was left behind
             scope.release()
             self._tally.end(ending)
-            if self._roster.unblock(ending.fire.schedule):
+            if self._roster.end(ending.fire.schedule):
                 self._nudges.append(ending.fire.schedule)
             endings.append(ending)
         return endings

@@ -77,7 +77,7 @@ class MemoryStore:
                 self._settle(ending, findings)
             for name in look.names:
                 if (kept := self._kept.get(name)) is not None:
-                    self._decide(kept, look.now, look.room - len(findings.starts), findings)
+                    self._decide(kept, look, look.room - len(findings.starts), findings)
         return findings
 
     def _settle(self, ending: Ending, findings: Findings) -> None:
@@ -102,9 +102,15 @@ class MemoryStore:
             )
         )
 
-    def _decide(self, kept: _Kept, now: int, room: int, findings: Findings) -> None:
+    def _decide(self, kept: _Kept, look: Look, room: int, findings: Findings) -> None:
         decision = decide(
-            kept.schedule, kept.progress, kept.waiting, len(kept.running), now=now, room=room
+            kept.schedule,
+            kept.progress,
+            kept.waiting,
+            len(kept.running),
+            now=look.now,
+            room=room,
+            ahead_ns=look.ahead_ns,
         )
         self._enter_skips(kept, decision)
         name = kept.schedule.name

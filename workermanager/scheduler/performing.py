@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Duty", "FireResult", "describe_fire", "perform"]
 
 _LONGEST_REASON: Final = 500
+_MOST_EARLY_NS: Final = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,10 @@ def perform(
     now: Callable[[], int],
     note: Callable[[Ending, BaseException | None], None],
 ) -> None:
-    """Run a fire to its end on this thread, and ``note`` how it ended."""
+    """Run a fire to its end on this thread, when it is planned, and ``note`` how it ended."""
+    early = fire.planned - now()
+    if early > 0:  # or the clock was set back: then it is time all the same
+        scope.wait(min(early, _MOST_EARLY_NS) / 1e9)
     started = now()
 
     def end(error: BaseException | None, report: object = None) -> None:

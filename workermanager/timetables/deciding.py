@@ -54,15 +54,18 @@ def decide(  # noqa: PLR0913 - all that it depends on, and nothing else does
     *,
     now: int,
     room: int,
+    ahead_ns: int = 0,
 ) -> Decision:
     """Decide what fell due, then what begins; ``progress`` moves on.
 
     ``waiting`` are the schedule's own, the earliest planned first; ``running`` counts those that
-    run, and ``room`` how many more may begin.
+    run, and ``room`` how many more may begin. Where none does either, and there is no pause, what
+    is planned within ``ahead_ns`` is decided already, and is to begin when it is planned.
     """
     case = _Case(schedule, progress, list(waiting), running, now)
     case.pass_pause()
-    case.take_due()
+    is_idle = not (running or waiting or progress.paused_until)
+    case.take_due(now + ahead_ns if is_idle else now)
     kept = case.begin(room)
     known = set(waiting)
     case.decision.waits = [fire for fire in kept if fire not in known]
@@ -111,9 +114,9 @@ class _Case:
         if self.now >= until:
             self.progress.paused_until = None
 
-    def take_due(self) -> None:
-        """Put what fell due in line, or skip it."""
-        count, latest = self._ripe(self.now)
+    def take_due(self, moment: int) -> None:
+        """Put what is due by a moment in line, or skip it."""
+        count, latest = self._ripe(moment)
         if not count:
             return
         planned, late_ns = self.schedule.planned, self.schedule.late_ns

@@ -23,11 +23,13 @@ class Look:
     """What a scheduler tells and asks its store, all at once, because a transaction costs.
 
     ``endings`` are fires of its own that have ended. ``names`` are the schedules to look at:
-    something may be due or may begin; ``room`` is how many fires may. With ``is_round``, the store
-    looks after everything that others may have done as well.
+    something may be due or may begin; ``room`` is how many fires may. Where nothing of a schedule
+    runs or waits, a fire may be given that is planned within ``ahead_ns``: it is to begin then.
+    With ``is_round``, the store looks after everything that others may have done as well.
     """
 
     now: int
+    ahead_ns: int = 0
     endings: Sequence[Ending] = ()
     names: Collection[str] = ()
     room: int = 0
