@@ -571,7 +571,7 @@ def test_threads_may_look_and_ask_at_the_same_time(opened):
                 fires = hand.look(T0 + n * S, *names, ended=fires, is_round=True).starts
                 started.extend(fires)
             hand.look(T0 + 20 * S, ended=fires)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - the test shows it
             problems.append(problem)
 
     def ask(hand):
@@ -579,7 +579,7 @@ def test_threads_may_look_and_ask_at_the_same_time(opened):
             for n in range(20):
                 hand.store.request(names[n % 8], T0 + 7 + n)
                 hand.store.entries(T0)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - the test shows it
             problems.append(problem)
 
     threads = [

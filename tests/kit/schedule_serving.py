@@ -1,4 +1,4 @@
-"""A process that serves schedules of a database until all that is due has ended, or it is killed."""
+"""A process that serves schedules of a database until all have ended, or it is killed."""
 
 import os
 import random
@@ -13,7 +13,7 @@ PAUSE_S = 0.002
 LOOKS_IN_STEP = 10
 
 
-def serve(url, acts, names, lost, seed, in_step=None):
+def serve(url, acts, names, lost, seed, in_step=None):  # noqa: PLR0913, PLR0917 - all that it needs
     """Run single fires; each is a line in the file ``acts``: who was due, and which attempt.
 
     With a barrier, the first looks are ``in_step`` with those of another process.
