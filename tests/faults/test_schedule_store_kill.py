@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
-from tests.kit.schedule_serving import ROOM, serve
-from tests.kit.schedule_stores import T0
+from instrumentation.errors import InvalidConfig
+from tests.kit.schedule_serving import ROOM, claim, serve
+from tests.kit.schedule_stores import T0, Hand, single
 from workermanager.database.schedule_store import ScheduleStore
 
 KILLS = 20
@@ -80,6 +81,41 @@ def kill_some(start, url, lost, tmp_path):
         serving.append(start(url, lost))
     for process in serving:
         end(process)
+
+
+def test_a_killed_process_of_this_machine_is_dead_at_once(make_url):
+    url, has_begun = make_url(), FORK.Event()
+    process = FORK.Process(target=claim, args=(url, has_begun))
+    process.start()
+    assert has_begun.wait(50)
+    store = ScheduleStore(url, monotonic=lambda: 0)  # no lease ever ends
+    hand = Hand(store)
+    hand.enroll(single("other"))
+    assert hand.look(T0, is_round=True).lost == []
+    with pytest.raises(InvalidConfig, match="runs just now"):
+        store.remove("once")
+    assert hand.entry("once").is_served
+    process.kill()
+    process.join()
+    process.close()
+    assert not hand.entry("once").is_served
+    [lost] = hand.look(T0, is_round=True).lost
+    assert lost.fire.schedule == "once"
+    store.close()
+
+
+def test_what_a_killed_process_ran_may_be_removed(make_url):
+    url, has_begun = make_url(), FORK.Event()
+    process = FORK.Process(target=claim, args=(url, has_begun))
+    process.start()
+    assert has_begun.wait(50)
+    process.kill()
+    process.join()
+    process.close()
+    store = ScheduleStore(url)
+    store.remove("once")
+    assert store.entries(T0) == []
+    store.close()
 
 
 def test_two_processes_begin_each_fire_once(start, make_url, tmp_path):

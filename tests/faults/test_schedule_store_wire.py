@@ -65,6 +65,19 @@ def test_what_began_is_found_again_by_the_next_look(broken, fault):
     assert hand.look(T0 + S, "tick", "tock").starts == []
 
 
+def test_whoever_enters_itself_anew_does_not_take_a_look_that_failed_for_done(broken, through):
+    hand, faults = broken
+    hand.enroll(every_second())
+    hand.store._database.transactions._patience_s = 0
+    faults.append(Fault.CUT_BEFORE)
+    with pytest.raises(WriteError):
+        hand.look(T0 + S, "tick")
+    hand.store._run(lambda connection: hand.store._tables.drop_node(connection, hand.store.node))
+    hand.enroll(every_second())
+    assert len(hand.look(T0 + S, "tick").starts) == 1
+    assert hand.counts("tick") == {"due": 1, "running": 1}
+
+
 def test_requests_and_removals_are_done_once(broken):
     hand, faults = broken
     hand.enroll(every_second())

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import time
 
 from tests.kit.schedule_stores import T0, Hand, single
@@ -44,6 +45,16 @@ def serve(url, acts, names, lost, seed, in_step=None):  # noqa: PLR0913, PLR0917
     store.leave([], T0)
     store.close()
     os.close(file)
+
+
+def claim(url, has_begun):
+    """Begin a fire and never end it."""
+    signal.alarm(LONGEST_S)
+    hand = Hand(ScheduleStore(url))
+    hand.enroll(single())
+    assert len(hand.look(T0, "once").starts) == 1
+    has_begun.set()
+    signal.pause()
 
 
 def is_done(store):

@@ -131,7 +131,6 @@ class Work:
                 started=ending.started,
                 ended=ending.ended,
                 reason=ending.reason,
-                is_cancelled=False,
             )
         )
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     inspect,
     select,
+    tuple_,
 )
 
 from instrumentation.errors import InvalidConfig
@@ -122,12 +123,13 @@ _read_waiting: Final = (
 )
 _old: Final[BindParameter[Any]] = bindparam("old")
 _read_old: Final = (
-    select(_fires.c.schedule, _fires.c.due)
+    select(_fires.c.due, _fires.c.schedule)
     .where(_fires.c.due < _old, _fires.c.last < _old, func.coalesce(_fires.c.ended, 0) < _old)
     .where(_fires.c.state.not_in(_OPEN))
     .order_by(_fires.c.due)
     .limit(bindparam("most"))
 )
+_drop_old: Final = _fires.delete().where(tuple_(_fires.c.due, _fires.c.schedule).in_(_read_old))
 _PROGRESS: Final = ScheduleRow._fields[4:]
 
 
@@ -153,7 +155,6 @@ class ScheduleTables:
             f"{_insert(_fires, FireRow._fields, place)} "
             f"ON CONFLICT (schedule, due) DO UPDATE SET {values}"
         )
-        self._drop_fire = f"DELETE FROM {_fires.name} WHERE schedule = {place} AND due = {place}"  # noqa: S608 - as above
         self._write_node = (
             f"{_insert(_nodes, NodeRow._fields, place)} "
             f"ON CONFLICT (id) DO UPDATE SET serves = excluded.serves"
@@ -271,10 +272,10 @@ class ScheduleTables:
         """Enter fires, or write over what there is of them."""
         self._execute(connection, self._write_fire, rows)
 
-    def prune(self, connection: Connection, old: int, most: int) -> None:
+    @staticmethod
+    def prune(connection: Connection, old: int, most: int) -> None:
         """Delete what ended before a moment, so many at most, the oldest first."""
-        found = connection.execute(_read_old, {"old": old, "most": most})
-        self._execute(connection, self._drop_fire, [tuple(row) for row in found])
+        connection.execute(_drop_old, {"old": old, "most": most})
 
     # Nodes
 
