@@ -69,10 +69,11 @@ def records_of(url):
 def kill_some(start, url, lost, tmp_path):
     """Have two processes serve, and kill one after the other at a random moment."""
     random = Random(lost)
-    serving = [start(url, lost), start(url, lost)]
+    serving, before_the_end = [start(url, lost), start(url, lost)], 0
     for _ in range(KILLS):
         killed = serving.pop(0)
-        least = count_lines(tmp_path) + random.randrange(30)
+        least = count_lines(tmp_path) + random.randrange(20)
+        before_the_end += least < len(NAMES)
         while count_lines(tmp_path) < least and killed.exitcode is None:
             time.sleep(0.001)
         time.sleep(random.random() * 0.005)  # somewhere in a look
@@ -81,6 +82,7 @@ def kill_some(start, url, lost, tmp_path):
         serving.append(start(url, lost))
     for process in serving:
         end(process)
+    assert before_the_end >= KILLS // 2
 
 
 def test_a_killed_process_of_this_machine_is_dead_at_once(make_url):

@@ -8,9 +8,9 @@ import time
 from tests.kit.schedule_stores import T0, Hand, single
 from workermanager.database.schedule_store import ScheduleStore
 
-ROOM = 16
+ROOM = 4
 LONGEST_S = 50  # whoever is forgotten ends by itself
-PAUSE_S = 0.002
+PAUSE_S = 0.01  # what a fire takes
 LOOKS_IN_STEP = 10
 
 
@@ -38,10 +38,9 @@ def serve(url, acts, names, lost, seed, in_step=None):  # noqa: PLR0913, PLR0917
         fires = findings.starts
         for fire in fires:
             os.write(file, f"{fire.schedule} {fire.attempt}\n".encode())
-        if not (batch or fires):
-            if is_done(store):
-                break
-            time.sleep(PAUSE_S)
+        if not (batch or fires) and is_done(store):
+            break
+        time.sleep(PAUSE_S)
     store.leave([], T0)
     store.close()
     os.close(file)
