@@ -12,8 +12,8 @@ from tests.kit.schedule_serving import ROOM, claim, serve
 from tests.kit.schedule_stores import T0, Hand, single
 from workermanager.database.schedule_store import ScheduleStore
 
-KILLS = 20
-NAMES = [f"job-{n:04}" for n in range(1_000)]
+KILLS = 10  # in each of four tests; twice as many in the long version
+NAMES = [f"job-{n:04}" for n in range(600)]
 FORK = multiprocessing.get_context("fork")  # 20 starts of Python would take 10 s
 
 
@@ -66,11 +66,11 @@ def records_of(url):
     return {record.schedule: record for record in records}
 
 
-def kill_some(start, url, lost, tmp_path):
+def kill_some(start, url, lost, tmp_path, kills):
     """Have two processes serve, and kill one after the other at a random moment."""
     random = Random(lost)
     serving, before_the_end = [start(url, lost), start(url, lost)], 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         killed = serving.pop(0)
         least = count_lines(tmp_path) + random.randrange(20)
         before_the_end += least < len(NAMES)
@@ -130,21 +130,23 @@ def test_two_processes_begin_each_fire_once(start, make_url, tmp_path):
     assert len({record.node for record in records}) == 2
 
 
-def test_killed_anywhere_each_fire_begins_at_most_once_and_is_told(start, make_url, tmp_path):
-    url = make_url()
-    kill_some(start, url, "report", tmp_path)
+def test_killed_anywhere_each_fire_begins_at_most_once_and_is_told(
+    start, make_url, tmp_path, is_long
+):
+    url, kills = make_url(), 2 * KILLS if is_long else KILLS
+    kill_some(start, url, "report", tmp_path, kills)
     records, starts = records_of(url), began(tmp_path)
     assert set(starts.values()) == {1}
     ran = {name for name, record in records.items() if record.state.value == "ran"}
     lost = {name: record.reason for name, record in records.items() if name not in ran}
     assert {(name, 1) for name in ran} <= set(starts)
     assert set(lost.values()) <= {"lost: its process ended"}
-    assert 0 < len(lost) <= KILLS * ROOM
+    assert 0 < len(lost) <= kills * ROOM
 
 
-def test_killed_anywhere_each_fire_that_is_to_run_again_does(start, make_url, tmp_path):
-    url = make_url()
-    kill_some(start, url, "rerun", tmp_path)
+def test_killed_anywhere_each_fire_that_is_to_run_again_does(start, make_url, tmp_path, is_long):
+    url, kills = make_url(), 2 * KILLS if is_long else KILLS
+    kill_some(start, url, "rerun", tmp_path, kills)
     records, starts = records_of(url), began(tmp_path)
     assert set(starts.values()) == {1}  # no attempt twice
     for name, record in records.items():
