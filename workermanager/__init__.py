@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from workermanager.plan import Plan
     from workermanager.report import Report, load_report
     from workermanager.run import Run
+    from workermanager.scheduler.classic import CronSchedulerConfig, TypeOfExecution
+    from workermanager.scheduler.performing import FireResult
+    from workermanager.scheduler.report import ScheduleReport
+    from workermanager.scheduler.scheduler import Scheduler
+    from workermanager.scheduler.stores import open_store
     from workermanager.shapes import Ramp, Rate, Ticks
     from workermanager.timetables.timetable import Timetable, after, at, cron, every
     from workermanager.worker import Worker
@@ -65,8 +70,10 @@ __all__ = [
     "Command",
     "CommandFailed",
     "Context",
+    "CronSchedulerConfig",
     "DeadLetter",
     "Exec",
+    "FireResult",
     "FlowReport",
     "Instrumentation",
     "InvalidConfig",
@@ -85,6 +92,8 @@ __all__ = [
     "Result",
     "Retry",
     "Run",
+    "ScheduleReport",
+    "Scheduler",
     "Skip",
     "Step",
     "StepError",
@@ -92,6 +101,7 @@ __all__ = [
     "Ticks",
     "TimedOut",
     "Timetable",
+    "TypeOfExecution",
     "Worker",
     "WorkerManagerError",
     "WorkerPool",
@@ -109,12 +119,15 @@ __all__ = [
     "group",
     "load_report",
     "on_error",
+    "open_store",
     "param",
     "think",
 ]
 
 _HOMES: Final = {
     "Context": "workermanager.cancelling",
+    "CronSchedulerConfig": "workermanager.scheduler.classic",
+    "FireResult": "workermanager.scheduler.performing",
     "FlowReport": "workermanager.flows.report",
     "Pipeline": "workermanager.flows.pipeline",
     "Job": "workermanager.jobs.pool",
@@ -125,8 +138,11 @@ _HOMES: Final = {
     "Rate": "workermanager.shapes",
     "Report": "workermanager.report",
     "Run": "workermanager.run",
+    "ScheduleReport": "workermanager.scheduler.report",
+    "Scheduler": "workermanager.scheduler.scheduler",
     "Ticks": "workermanager.shapes",
     "Timetable": "workermanager.timetables.timetable",
+    "TypeOfExecution": "workermanager.scheduler.classic",
     "Worker": "workermanager.worker",
     "WorkerPool": "workermanager.jobs.pool",
     "after": "workermanager.timetables.timetable",
@@ -134,6 +150,7 @@ _HOMES: Final = {
     "cron": "workermanager.timetables.timetable",
     "every": "workermanager.timetables.timetable",
     "load_report": "workermanager.report",
+    "open_store": "workermanager.scheduler.stores",
 }
 
 

@@ -57,6 +57,7 @@ class Config:
     tick_timeout: str | None = None
     seed: int | None = None
     database: str | None = None
+    store: str | None = None
     grace: str | None = None
     log_level: str | None = None
     log_format: str | None = None
@@ -227,6 +228,7 @@ _PARSERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "tick_timeout": _parse_duration,
     "seed": _whole(None),
     "database": _as_it_is,
+    "store": _as_it_is,
     "grace": _parse_duration,
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of(*LOG_FORMATS),

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from instrumentation.errors import WriteError
     from workermanager.assignment import Tracer
     from workermanager.cancelling import Clock, Context
-    from workermanager.nesting import Place
     from workermanager.plan import Plan
     from workermanager.record import RunRecord
     from workermanager.telemetry import Figures
@@ -105,7 +104,7 @@ class Run:
             self._books,
             self._handoff,
             self._scope,
-            self._enter,
+            lambda place: workplace.enter(self._inside, place),
             self._stop_now,
             self._bell,
             parent.commands if parent else None,
@@ -230,9 +229,6 @@ class Run:
         return opening.choose(around, record, is_resumed=self._resumed is not None)
 
     # On the pool's threads
-
-    def _enter(self, place: Place) -> None:
-        workplace.enter(self._inside, place)
 
     def _stop_now(self) -> None:
         self.stop(now=True)

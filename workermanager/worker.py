@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, cast
 
 from instrumentation.chains import as_instrumentation
 from instrumentation.errors import InvalidConfig
@@ -44,6 +44,7 @@ from workermanager.thresholds import Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
+    from typing_extensions import TypeVar
 
     from instrumentation.composing import Chain
     from instrumentation.execution import Result
@@ -52,6 +53,13 @@ if TYPE_CHECKING:
     from workermanager.clock import Layout, Spread
     from workermanager.middleware import Middleware
     from workermanager.report import Report
+    from workermanager.scheduler.classic import CronSchedulerConfig
+
+    R_co = TypeVar("R_co", covariant=True, default=Report)
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
 
 __all__ = ["Worker"]
 
@@ -68,7 +76,7 @@ _SEEDED_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Worker:
+class Worker(Generic[R_co]):
     """Runs an Instrumentation ``execs_per_tick`` times on every tick, on a pool of threads.
 
     Args:
@@ -109,6 +117,8 @@ class Worker:
         grace: how long running execs may go on after a stop (default 30 s).
         env_file: a ``.env`` file below ``ctx.run.env``, read again when a tick begins.
         on_result: called with the Result of every exec that ran to its end, from several threads.
+        cron_scheduler_config: runs the whole Worker once in so many seconds, and says what `run`
+            gives then; for more than that there is `Scheduler`.
 
     Raises:
         InvalidConfig: something given cannot work; the message says what.
@@ -142,6 +152,7 @@ class Worker:
     grace: Duration = "30s"
     env_file: str | Path | None = None
     on_result: Callable[[Result], None] | None = None
+    cron_scheduler_config: CronSchedulerConfig[R_co] | None = None
 
     def __post_init__(self) -> None:
         self.plan()
@@ -152,6 +163,18 @@ class Worker:
         check_run_id(self.run_id)
         if self.on_result is not None and not callable(self.on_result):
             raise InvalidConfig(f"on_result: {self.on_result!r} cannot be called")
+        self._check_scheduled()
+
+    def _check_scheduled(self) -> None:
+        if self.cron_scheduler_config is None:
+            return
+        from workermanager.scheduler.classic import (  # noqa: PLC0415 - only who asks pays for it
+            CronSchedulerConfig,
+        )
+
+        given: object = self.cron_scheduler_config
+        if not isinstance(given, CronSchedulerConfig):
+            raise InvalidConfig(f"cron_scheduler_config: {given!r} is no CronSchedulerConfig")
 
     def plan(self, seed: int | None = None) -> Plan:
         """What a run will do. ``seed`` serves where the Worker has none of its own."""
@@ -292,8 +315,8 @@ class Worker:
         check_same(run_id, record.facts, describe_facts(plan, epoch), force=force)
         return Run(plan, resumed=record, scope=scope)
 
-    def run(self, *, resume: str | None = None, force: bool = False) -> Report:
-        """Run every exec to its end and report.
+    def run(self, *, resume: str | None = None, force: bool = False) -> R_co:
+        """Run every exec to its end and report; or, with a ``cron_scheduler_config``, as that says.
 
         ``resume`` is the id of a run that is to be finished: only execs that the ledger has not as
         durable are run, none is dropped, with the seed and the epoch of that run. One whose plan,
@@ -310,10 +333,21 @@ class Worker:
         """
         if workplace.nesting() is not None:
             refuse_on_loop("a Worker's run()", "await run_async()")
+        if self.cron_scheduler_config is not None:
+            return self._run_on_schedule(self.cron_scheduler_config, resume)
         run = self.start(resume=resume, force=force)
         report = run.finish()
         run.raise_for_stop(report)
-        return report
+        return cast("R_co", report)
+
+    def _run_on_schedule(self, config: CronSchedulerConfig[R_co], resume: str | None) -> R_co:
+        if resume is not None:
+            raise InvalidConfig("resume: a Worker with a cron_scheduler_config is no single run")
+        from workermanager.scheduler.classic import (  # noqa: PLC0415 - only who asks pays for it
+            run_on_schedule,
+        )
+
+        return cast("R_co", run_on_schedule(self, config))
 
     async def run_async(self, *, resume: str | None = None, force: bool = False) -> Report:
         """Run as `run` does, from a coroutine: async steps run on its event loop, beside it.

@@ -21,7 +21,11 @@ def python_blocks(document):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/from-go-workers.md", "docs/jobs.md", "docs/pipelines.md"]
+    "document",
+    [
+        *("README.md", "docs/from-go-workers.md", "docs/jobs.md", "docs/pipelines.md"),
+        "docs/schedules.md",
+    ],
 )
 def test_its_first_example_runs_as_printed(document, tmp_path, execute):
     program = tmp_path / "example.py"

@@ -1,15 +1,16 @@
 """A chain that stands ready: each fire of its schedule is one exec of it, on the crew's thread."""
 
-import sys
+import os
 import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from loguru import logger
 
 from instrumentation.errors import Cancelled, CommandFailed, StepError, TimedOut
-from tests.kit.firing import DUE, SECOND
+from tests.kit.firing import DUE, SECOND, Due
 from workermanager import (
     Command,
     Instrumentation,
@@ -28,10 +29,6 @@ from workermanager import (
 from workermanager.cancelling import Context
 from workermanager.scheduler.standing import Standing
 from workermanager.scheduler.wholes import Whole
-
-
-def once(step, **settings):
-    return Worker(step, **settings)
 
 
 def nothing(ctx, params):
@@ -117,7 +114,7 @@ def test_what_cannot_be_run_is_refused_when_it_is_added(what, firing):
 
 
 def test_two_limits_of_one_name_are_refused(firing):
-    steps = [Step(nothing, limit=Limit(most, name="api")) for most in (1, 2)]
+    steps = [Step(nothing, limit=Limit("api", most=most)) for most in (1, 2)]
     with pytest.raises(InvalidConfig, match="api"):
         firing.job(steps)
 
@@ -197,6 +194,23 @@ def test_a_step_that_fails_fails_its_fire_and_no_other(firing):
     assert str(came[1]) == "step add_user/1/add_user failed: ValueError: bad name"
 
 
+def test_the_first_failure_of_a_kind_is_logged(firing):
+    def fail(ctx, params):
+        raise ValueError("bad name")
+
+    told = []
+    logger.enable("workermanager")
+    number = logger.add(lambda message: told.append(message.record["message"]), level="ERROR")
+    try:
+        job = firing.job(fail)
+        for second in range(3):
+            assert firing.fire(job, DUE + second * SECOND) is not None
+    finally:
+        logger.remove(number)
+        logger.disable("workermanager")
+    assert told == ["failed (first of its kind): ValueError: bad name"]
+
+
 def test_a_step_is_tried_again(firing):
     attempts = []
 
@@ -205,7 +219,7 @@ def test_a_step_is_tried_again(firing):
         if ctx.attempt < 3:
             raise OSError
 
-    job = firing.job(Step(fail_twice, retry=Retry(attempts=3, delay="1ms")))
+    job = firing.job(Step(fail_twice, retry=Retry(attempts=3, base=0.001)))
     assert firing.fire(job) is None
     assert attempts == [1, 2, 3]
 
@@ -239,7 +253,7 @@ def test_parts_of_all_kinds_mean_what_they_mean_in_a_run(firing):
         branch(lambda ctx, params: True, note("yes"), note("no")),
         on_error(Step(fail, name="fails"), note("recovered")),
         grow,
-        each("items", note("item"), most=1),
+        each(note("item"), over="items", most=1),
         Step(fail, name="fails_for_good"),
         finally_(note("at_last")),
     ]
@@ -272,7 +286,11 @@ def test_members_of_a_group_run_at_the_same_time_and_are_merged(firing):
 def test_threads_that_help_are_shared_by_all_schedules(firing):
     def pair():
         meeting = threading.Barrier(2)
-        return group(*(lambda ctx, params: meeting.wait() and None for _ in range(2)))
+
+        def meet(ctx, params):
+            meeting.wait()
+
+        return group(meet, meet)
 
     before = threading.active_count()
     for number in range(20):
@@ -315,7 +333,7 @@ def test_a_limit_holds_for_all_fires_together(firing):
         time.sleep(0.001)
         inside.pop()
 
-    job = firing.job(Step(step, limit=Limit(2)))
+    job = firing.job(Step(step, limit=Limit("two", most=2)))
     came = [firing.begin(job, DUE + number * SECOND) for number in range(20)]
     assert [one.wait() for one in came] == [None] * 20
     assert max(most) <= 2
@@ -333,7 +351,7 @@ def test_a_worker_that_a_step_runs_is_part_of_its_fire(firing):
     for _ in range(2):  # the fire is run again, in another process as it were
         assert firing.fire(firing.job(outer)) is None
     assert inner[:2] == inner[2:]
-    assert inner[0][2] == datetime(1970, 1, 1, tzinfo=UTC) or inner[0][0].startswith("nightly.")
+    assert inner[0][0].startswith("nightly.")
 
 
 # Calling off
@@ -348,7 +366,7 @@ def test_one_fire_of_several_is_called_off(firing):
     came[1].scope.cancel("the next one is due")
     error = came[1].wait()
     assert isinstance(error, Cancelled)
-    assert error.cause.args == ("the next one is due",) or error.cause == "the next one is due"
+    assert error.cause == "the next one is due"
     assert not came[0].told
     assert not came[2].told
     for one in (came[0], came[2]):
@@ -357,11 +375,9 @@ def test_one_fire_of_several_is_called_off(firing):
 
 
 def test_a_fire_that_was_called_off_before_runs_no_step(firing, calls):
-    came, job = firing.begin(firing.job(nothing)), firing.job(calls)
-    came.wait()
     scope, told = Context(), []
     scope.cancel()
-    job.run(type("Fired", (), {"due": DUE, "attempt": 1}), scope, lambda *came: told.append(came))
+    firing.job(calls).run(Due(), scope, lambda *came: told.append(came))
     ((error, report),) = told
     assert isinstance(error, Cancelled)
     assert report is None
@@ -390,16 +406,30 @@ def test_a_worker_that_a_step_runs_is_called_off_with_its_fire(firing):
     assert isinstance(came.wait(), Cancelled)
 
 
-def test_a_command_ends_with_its_fire(firing):
-    prints = "import sys, time; print('on', flush=True); time.sleep(3600)"
-    begun = threading.Event()
+@pytest.fixture
+def begun(tmp_path):
+    """A pipe by which a child says that it runs: whoever reads it waits for that."""
+    path = tmp_path / "begun"
+    os.mkfifo(path)
+    return path
 
-    def begin(ctx, params):
-        begun.set()
 
-    came = firing.begin(firing.job([begin, Command(sys.executable, "-c", prints)]))
-    begun.wait()
+def test_a_command_ends_with_its_fire(firing, begun):
+    came = firing.begin(firing.job(Command("sh", "-c", f"echo on > {begun}; exec sleep 3600")))
+    assert begun.read_text() == "on\n"
     came.scope.cancel()
+    assert isinstance(came.wait(), Cancelled)
+
+
+def test_no_command_outlives_its_job_where_its_fire_is_left_behind(firing, begun):
+    heeds_nothing = f"trap '' TERM; echo $$ > {begun}; while :; do sleep 0.1; done"
+    job = firing.job(Command("sh", "-c", heeds_nothing))
+    came = firing.begin(job)
+    child = int(begun.read_text())
+    came.scope.cancel()
+    job.close(is_left_behind=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
     assert isinstance(came.wait(), Cancelled)
 
 
@@ -421,6 +451,15 @@ def test_a_fire_that_takes_too_long_and_heeds_it_fails_on_its_own_thread(firing)
     assert not firing.replaced
 
 
+def test_nothing_is_kept_of_a_fire_that_is_over(firing):
+    job = firing.job(Worker(nothing, exec_timeout="1m"))
+    came = firing.begin(job)
+    assert came.wait() is None
+    came.thread.join()
+    assert not firing.backing.alarms._watched
+    assert not came.scope._children
+
+
 @pytest.mark.parametrize("of", ["exec", "step"])
 def test_a_fire_that_is_stuck_fails_on_time_and_its_thread_is_replaced(of, firing):
     gate, cleaned = Gate(), []
@@ -428,7 +467,7 @@ def test_a_fire_that_is_stuck_fails_on_time_and_its_thread_is_replaced(of, firin
     def clean_up(ctx, params):
         cleaned.append(threading.current_thread())
 
-    stuck = Step(gate, timeout="20ms") if of == "step" else gate
+    stuck = Step(gate, timeout=0.02) if of == "step" else gate
     chain = [stuck, finally_(clean_up)]
     job = firing.job(Worker(chain, exec_timeout="20ms") if of == "exec" else chain)
     came = firing.begin(job)
@@ -445,14 +484,14 @@ def test_a_fire_that_is_stuck_fails_on_time_and_its_thread_is_replaced(of, firin
     assert len(came.told) == 1
 
 
-def test_a_fire_may_be_stuck_and_tried_again_and_stuck_again(firing):
+def test_the_thread_that_took_over_may_be_stuck_as_well(firing):
     gate = Gate()
-    step = Step(gate, timeout="20ms", retry=Retry(attempts=2, delay="1ms"))
-    came = firing.begin(firing.job(step))
+    stuck, handler = (Step(gate, timeout=0.02, name=name) for name in ("stuck", "handler"))
+    came = firing.begin(firing.job(on_error(stuck, handler)))
     error = came.wait()
     assert isinstance(error.cause, TimedOut)
-    assert error.attempt == 2
-    assert len(firing.replaced) == 2
+    assert error.step == "handler"
+    assert len(set(firing.replaced)) == 2
     gate.is_open.set()
 
 
@@ -463,7 +502,7 @@ def test_other_fires_go_on_beside_one_that_is_stuck(firing):
         if ctx.now.second == 0:
             gate(ctx, params)
 
-    job = firing.job(Step(step, timeout="20ms"))
+    job = firing.job(Step(step, timeout=0.02))
     stuck = firing.begin(job)
     gate.entered.acquire()
     for second in range(1, 10):
@@ -479,7 +518,7 @@ def test_a_helper_that_is_stuck_is_replaced_and_its_fire_fails_on_time(firing):
         both.wait()
         gate(ctx, params)
 
-    came = firing.begin(firing.job(group(member, member, timeout="20ms")))
+    came = firing.begin(firing.job(group(member, member, timeout=0.02)))
     error = came.wait()
     assert isinstance(error.cause, TimedOut)
     assert firing.backing.helpers.stuck + len(firing.replaced) == 2
@@ -492,7 +531,7 @@ def test_what_a_stuck_thread_does_later_belongs_to_no_fire(firing):
     def step(ctx, params):
         gate(ctx, params)
 
-    came = firing.begin(firing.job(Step(step, timeout="20ms")))
+    came = firing.begin(firing.job(Step(step, timeout=0.02)))
     came.wait()
     gate.is_open.set()
     came.thread.join()
@@ -517,7 +556,7 @@ def test_eight_threads_run_a_thousand_fires_each_and_each_fire_is_one_exec(firin
         begin.wait()
         for number in range(1_000):
             due = DUE + (thread * 1_000 + number) * 1_000
-            job.run(type("Fired", (), {"due": due, "attempt": 1}), Context(), done)
+            job.run(Due(due), Context(), done)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -54,6 +54,7 @@ class Firing:
         self.came_back = []
         self._threads = []
         self._jobs = []
+        self._scopes = []
         self.backing = Backing(self._replace, self.crashes.append, loop)
 
     def job(self, what, name="nightly"):
@@ -63,6 +64,7 @@ class Firing:
 
     def begin(self, job, due=DUE, attempt=1):
         came = Came()
+        self._scopes.append(came.scope)
         came.thread = self._start(lambda: job.run(Due(due, attempt), came.scope, came.done))
         return came
 
@@ -77,7 +79,7 @@ class Firing:
         self._start(work)
 
     def _start(self, work):
-        thread = threading.Thread(target=self._main, args=(work,))
+        thread = threading.Thread(target=self._main, args=(work,), daemon=True)
         thread.start()
         self._threads.append(thread)
         return thread
@@ -89,9 +91,11 @@ class Firing:
             self.came_back.append(threading.current_thread())
 
     def close(self, *, is_left_behind=False):
+        for scope in self._scopes:
+            scope.cancel("the test is over")
         for job in self._jobs:
             job.close(is_left_behind=is_left_behind)
         self.backing.close(is_left_behind=is_left_behind)
         for thread in self._threads:
-            thread.join()
+            thread.join(10)
         assert not self.crashes

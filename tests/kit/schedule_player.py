@@ -64,7 +64,11 @@ class Player:
             endings.append(self._end(fire, started))
         unblocked = [e.fire.schedule for e in endings if self.roster.unblock(e.fire.schedule)]
         room = self.threads - len(self.running)
-        names = [*self.roster.take_waiting(room), *unblocked, *self.roster.take_due(self.now)]
+        names = [
+            *self.roster.take_waiting(room),
+            *unblocked,
+            *self.roster.take_due(self.now, self.threads),
+        ]
         look = Look(now=self.now, endings=endings, names=list(dict.fromkeys(names)), room=room)
         findings = self.store.look(look)
         self.looks += 1

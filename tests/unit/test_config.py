@@ -29,6 +29,7 @@ SETTINGS = {
     "TICK_TIMEOUT": ("500ms", "500ms"),
     "SEED": ("-7", -7),
     "DATABASE": ("sqlite:///a.db", "sqlite:///a.db"),
+    "STORE": ("sqlite:///s.db", "sqlite:///s.db"),
     "GRACE": ("1m30s", "1m30s"),
     "LOG_LEVEL": ("DEBUG", "debug"),
     "LOG_FORMAT": ("json", "json"),

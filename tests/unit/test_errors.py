@@ -9,6 +9,7 @@ from instrumentation.errors import (
     InvalidConfig,
     InvalidStep,
     ParamError,
+    RunFailed,
     StepError,
     TimedOut,
     WorkerManagerError,
@@ -17,7 +18,8 @@ from instrumentation.errors import (
 
 
 @pytest.mark.parametrize(
-    "kind", [AccountingError, InvalidConfig, InvalidStep, ParamError, StepError, WriteError]
+    "kind",
+    [AccountingError, InvalidConfig, InvalidStep, ParamError, RunFailed, StepError, WriteError],
 )
 def test_the_root_catches_everything_raised_on_purpose(kind):
     assert issubclass(kind, WorkerManagerError)

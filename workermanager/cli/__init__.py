@@ -1,4 +1,4 @@
-"""The command line: ``workermanager run|resume|runs|check|report|pool``."""
+"""The command line: ``workermanager run|resume|runs|check|report|pool|schedule``."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "check": "workermanager.cli.check",
     "report": "workermanager.cli.report",
     "pool": "workermanager.cli.pool",
+    "schedule": "workermanager.cli.schedule",
 }
 
 

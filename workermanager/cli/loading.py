@@ -120,7 +120,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
     settings = {
         field.name: getattr(config, field.name)
         for field in fields(config)
-        if field.name not in ("log_level", "log_format", "history")
+        if field.name not in ("store", "log_level", "log_format", "history")
     }
     return {name: value for name, value in settings.items() if value is not None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -14,13 +14,11 @@ from workermanager.redaction import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workermanager.report import Report
-
 __all__ = ["Sink"]
 
 
 class Sink:
-    """Where one form of the report goes; ``flag`` asked for it, ``render`` makes its text.
+    """Where one form of a report goes; ``flag`` asked for it, ``render`` makes its text.
 
     A file is written beside its place and then moved there, so a full disk cannot leave half of
     one. ``-`` is standard output. It is UTF-8 everywhere, whatever a terminal speaks.
@@ -29,7 +27,7 @@ class Sink:
         click.UsageError: it cannot be written there.
     """
 
-    def __init__(self, flag: str, path: str, render: Callable[[Report], str]) -> None:
+    def __init__(self, flag: str, path: str, render: Callable[[Any], str]) -> None:
         self.is_stdout = path == "-"
         self.path = _place(path)
         self._flag = flag
@@ -49,7 +47,7 @@ class Sink:
         """True for a file, or what will be one; a device or a pipe is written to as it is."""
         return self.path.is_file() or not self.path.exists()
 
-    def save(self, report: Report) -> bool:
+    def save(self, report: Any) -> bool:
         """Write the report; False, with a line on standard error, if that failed after all."""
         text = self._render(report)
         if self.is_stdout:

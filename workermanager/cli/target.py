@@ -136,6 +136,9 @@ def _import(place: str, target: str) -> ModuleType:
 def _import_file(path: Path, target: str) -> ModuleType:
     if not path.is_file():
         raise InvalidConfig(f"target {target!r}: no file {path}")
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known  # several schedules may be targets of one file
     sys.path.insert(0, str(path.parent.resolve()))  # as Python does for a script it runs
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

@@ -251,6 +251,9 @@ class ScheduleStore:
             self._run(leave)
             self._tried.clear()
 
+    def heed_clock(self, jump_ns: int) -> None:
+        """Nothing: what others share goes by the wall clock."""
+
     def pause(self, name: str, now: int, until: int = FOREVER) -> None:  # noqa: ARG002 - as the protocol has it
         """Begin nothing more of a schedule until then, or until it is resumed."""
         self._change(name, lambda connection: self._tables.pause(connection, name, until))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from instrumentation.chains import as_instrumentation
 from instrumentation.seeds import derive_seed
 from workermanager.scheduler.chained import plan_chain
 from workermanager.scheduler.identity import EPOCH, make_run_id
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from workermanager.scheduler.backing import Backing, Done, Fire
     from workermanager.scheduler.wholes import Planner
 
-__all__ = ["Job", "Planned", "job_of"]
+__all__ = ["Job", "Planned", "job_of", "name_of"]
 
 
 class Job(Protocol):
@@ -85,3 +86,10 @@ def job_of(what: Planned | Chain, name: str, backing: Backing) -> Job:
     if epoch is None and can_stand(plan):
         return Standing(name, replace(plan, run_id=make_run_id(name), epoch=EPOCH), backing)
     return Whole(name, plan_it, prepare, backing)
+
+
+def name_of(what: Planned | Chain) -> str:
+    """What a schedule is called unless it has a name of its own: as its chain is."""
+    if isinstance(what, Planned):
+        return what.plan().name
+    return as_instrumentation(what).func_name

@@ -17,7 +17,6 @@ from workermanager.cancelling import Context, Flag
 from workermanager.durations import format_duration
 from workermanager.handoff import Bell
 from workermanager.scheduler.performing import describe_fire, perform
-from workermanager.scheduler.roster import Roster
 from workermanager.timetables.store import Look
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from workermanager.scheduler.notify import Notifier
     from workermanager.scheduler.performing import Duty
     from workermanager.scheduler.report import Tally
+    from workermanager.scheduler.roster import Roster
     from workermanager.timetables.fires import Ending, Fire
     from workermanager.timetables.store import Findings, Store
 
@@ -52,6 +52,7 @@ class Keeper:
         store: Store,
         crew: Crew,
         tally: Tally,
+        roster: Roster,
         *,
         now: Callable[[], int],
         steady: Callable[[], int],
@@ -71,10 +72,13 @@ class Keeper:
         self._steady = steady
         self._jumps = jumps
         self._notifier = notifier
+        waits = () if notifier.interval_s is None else (int(notifier.interval_s * 1e9),)
+        self._longest_wait: int = min((_LONGEST_WAIT_NS, *waits))
         self._grace_ns = grace_ns
         self._is_cancelling = False
+        self._is_failing = False
         self._duties: dict[str, Duty] = {}
-        self._roster = Roster()
+        self._roster = roster
         self._entering: deque[Duty] = deque()
         self._nudges: deque[str] = deque()
         self._ended: deque[Ending] = deque()
@@ -83,6 +87,7 @@ class Keeper:
         self._scope = Context(name="the scheduler")
         self._bell = Bell()
         self._next_round = 0
+        self._next_alive = 0
         self._thread = threading.Thread(target=self._main, name="schedule-keeper", daemon=True)
 
     # From other threads
@@ -156,7 +161,11 @@ class Keeper:
         now = self._now()
         endings = self._take_endings()
         room = self._crew.size - len(self._running)
-        names = [*self._roster.take_waiting(room), *self._nudged(), *self._roster.take_due(now)]
+        names = [
+            *self._roster.take_waiting(room),
+            *self._nudged(),
+            *self._roster.take_due(now, room),
+        ]
         is_round = self._store.is_shared and now >= self._next_round
         if endings or names or is_round:
             look = Look(
@@ -170,7 +179,7 @@ class Keeper:
         if is_round:
             self._next_round = now + _ROUND_NS
         self.turned = now
-        self._notifier.alive()
+        self._tell_alive()
         if not self._running and self._roster.is_empty and not (self._entering or self._nudges):
             self.settled.set()
 
@@ -178,11 +187,16 @@ class Keeper:
         try:
             findings = self._store.look(look)
         except WriteError as error:
-            logger.error("the store does not go on, and is tried again: {}", error)
+            if not self._is_failing:
+                self._is_failing = True
+                logger.error("the store does not go on, and is tried each second: {}", error)
             self._unnoted = list(look.endings)
             for name in look.names:
                 self._roster.enter(name, look.now + _ROUND_NS, allows_overlap=self._allows(name))
             return
+        if self._is_failing:
+            self._is_failing = False
+            logger.info("the store goes on")
         self._heed(findings)
 
     def _heed(self, findings: Findings) -> None:
@@ -258,15 +272,27 @@ class Keeper:
             logger.warning("nothing ran for {:.1f} s: the machine slept", look.slept_ns / 1e9)
         if look.jump_ns:
             logger.warning("the clock was set by {:+.3f} s", look.jump_ns / 1e9)
+            self._store.heed_clock(look.jump_ns)
+            self._nudges.extend(self._duties)
+
+    def _tell_alive(self) -> None:
+        """Tell systemd, as often as it wants to hear, that this loop turns."""
+        interval, now = self._notifier.interval_s, self._steady()
+        if interval is not None and now >= self._next_alive:
+            self._next_alive = now + int(interval * 1e9)
+            self._notifier.alive()
 
     def _pause(self) -> int:
         """How long nothing is to be done, in nanoseconds, unless the bell rings."""
         if self._ended or self._entering or self._nudges:
             return 0
         now, moment = self._now(), self._roster.next_moment
-        limits = [now + _LONGEST_WAIT_NS]
+        limits = [now + self._longest_wait]
         if moment is not None:
-            limits.append(moment)
+            is_full = len(self._running) >= self._crew.size
+            limits.append(
+                moment + self._roster.patience_ns if is_full and moment <= now else moment
+            )
         if self._store.is_shared:
             limits.append(self._next_round)
         return max(0, min(limits) - now)
@@ -278,6 +304,7 @@ class Keeper:
         began = self._steady()
         cancelled = None
         while True:
+            self._tell_alive()
             self._look_back()
             if not self._running:
                 break
@@ -288,7 +315,7 @@ class Keeper:
             if cancelled is not None and passed - cancelled >= _GIVE_UP_NS:
                 break
             limit = began + self._grace_ns if cancelled is None else cancelled + _GIVE_UP_NS
-            self._bell.wait(min(_LONGEST_WAIT_NS, max(0, limit - passed)) / 1e9)
+            self._bell.wait(min(self._longest_wait, max(0, limit - passed)) / 1e9)
         self._leave()
 
     def _look_back(self) -> None:

@@ -30,6 +30,7 @@ _MOST_RECORDS: Final = 1_000
 class _Kept:
     schedule: Schedule
     progress: Progress
+    is_relative: bool
     waiting: list[Fire] = field(default_factory=list)
     running: set[Fire] = field(default_factory=set)
     records: deque[Record] = field(default_factory=lambda: deque(maxlen=_MOST_RECORDS))
@@ -51,17 +52,17 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def enroll(self, schedules: Iterable[Schedule], now: int) -> list[Schedule]:
-        """Enter schedules; all are new here, or begin anew."""
+        """Enter schedules, all of them new."""
         anchored = []
         with self._lock:
             for schedule in schedules:
                 settled = replace(schedule, timetable=schedule.timetable.anchored(now))
                 anchored.append(settled)
-                if (known := self._kept.get(schedule.name)) is not None:
-                    known.schedule = settled
-                    known.progress.cursor = now
-                else:
-                    self._kept[schedule.name] = _Kept(settled, Progress(settled.begins_after(now)))
+                self._kept[schedule.name] = _Kept(
+                    settled,
+                    Progress(settled.begins_after(now)),
+                    is_relative=settled.timetable != schedule.timetable,
+                )
         return anchored
 
     def look(self, look: Look) -> Findings:
@@ -156,6 +157,15 @@ class MemoryStore:
                     kept.progress.counts.skipped += 1
                     kept.records.append(_stopped(fire))
                 kept.waiting = []
+
+    def heed_clock(self, jump_ns: int) -> None:
+        """Have what counts from its registration go on with what has passed."""
+        with self._lock:
+            for kept in self._kept.values():
+                if kept.is_relative:
+                    timetable = kept.schedule.timetable.shifted(jump_ns)
+                    kept.schedule = replace(kept.schedule, timetable=timetable)
+                    kept.progress.cursor += jump_ns
 
     def pause(self, name: str, now: int, until: int = FOREVER) -> None:  # noqa: ARG002 - for others
         """Begin nothing more of a schedule until then, or until it is resumed."""

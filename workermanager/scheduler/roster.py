@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import heapq
+from typing import Final
 
 from workermanager.timetables.store import Outlook
 
-__all__ = ["Roster"]
+__all__ = ["PATIENCE_NS", "Roster"]
+
+PATIENCE_NS: Final = 200_000_000  # well within what counts as seen in time
 
 
 class Roster:
     """When each schedule wants to be looked at, in two heaps; what is outdated is passed over.
 
-    All a schedule costs is a few comparisons, so there may be many thousands.
+    All a schedule costs is a few comparisons, so there may be many thousands. What falls due while
+    there is no room is looked at within ``patience_ns``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_ns: int = PATIENCE_NS) -> None:
+        self.patience_ns = patience_ns
         self._outlooks: dict[str, Outlook] = {}
         self._allows_overlap: set[str] = set()
         self._due: list[tuple[int, str]] = []
@@ -48,14 +53,17 @@ class Roster:
         else:
             heapq.heappush(self._line, (since, name))
 
-    def take_due(self, now: int) -> list[str]:
-        """The schedules that are to be looked at by now, the earliest first."""
-        names = []
-        while self._due and self._due[0][0] <= now:
-            moment, name = heapq.heappop(self._due)
-            outlook = self._outlooks.get(name)
-            if outlook is None or outlook.next_look == moment:
-                names.append(name)
+    def take_due(self, now: int, room: int) -> list[str]:
+        """The schedules that are to be looked at by now, the earliest first.
+
+        Where there is no ``room`` for more, those that fell due just now are left for a moment:
+        most begin at their first look then, which spares noting that they wait.
+        """
+        names: list[str] = []
+        while (moment := self.next_moment) is not None and moment <= now:
+            if len(names) >= room and moment > now - self.patience_ns:
+                break
+            names.append(heapq.heappop(self._due)[1])
         return names
 
     def take_waiting(self, room: int) -> list[str]:

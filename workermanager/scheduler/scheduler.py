@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import heapq
 import os
-import signal
 import threading
 import time
-from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Final, Self
 
-from instrumentation.chains import as_instrumentation
 from instrumentation.errors import InvalidConfig
 from workermanager.durations import parse_duration
 from workermanager.plan import check_threads
@@ -21,20 +16,22 @@ from workermanager.scheduler.backing import Backing
 from workermanager.scheduler.clocks import Jumps, WallClock
 from workermanager.scheduler.crew import Crew
 from workermanager.scheduler.health import HealthState
-from workermanager.scheduler.jobs import Planned, job_of
+from workermanager.scheduler.jobs import Planned, job_of, name_of
 from workermanager.scheduler.keeper import Keeper
 from workermanager.scheduler.notify import Notifier
 from workermanager.scheduler.performing import Duty, describe_fire
 from workermanager.scheduler.report import Tally
+from workermanager.scheduler.roster import PATIENCE_NS, Roster
+from workermanager.scheduler.signals import stopped_by_signals
 from workermanager.scheduler.stores import open_store
 from workermanager.timetables.moments import format_moment, to_moment
-from workermanager.timetables.schedule import FOREVER, make_schedule
+from workermanager.timetables.schedule import FOREVER, make_schedule, next_fires
 from workermanager.timetables.store import unknown_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from instrumentation.composing import Chain
     from workermanager.durations import Duration
@@ -47,11 +44,10 @@ if TYPE_CHECKING:
 
     Hook = Callable[[FireResult], object]
 
-__all__ = ["Scheduler", "next_fires"]
+__all__ = ["Scheduler"]
 
 DEFAULT_THREADS: Final = 10
 _MOST_SILENT_NS: Final = 90_000_000_000  # longer than a store is waited for
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LEFT_BEHIND_S: Final = 1.0
 
 
@@ -92,7 +88,7 @@ class Scheduler:
         on_failure: Hook | None = None,
     ) -> None:
         check_threads(threads)
-        parse_duration(late_after, "late_after")
+        late_ns = parse_duration(late_after, "late_after")
         self._late_after = late_after
         self._hooks = (_check_hook(on_success, "on_success"), _check_hook(on_failure, "on_failure"))
         self._clock = WallClock()
@@ -104,6 +100,7 @@ class Scheduler:
             self._store,
             self._crew,
             self._tally,
+            Roster(min(PATIENCE_NS, late_ns // 4)),  # or what waits for room would seem missed
             now=self._clock.now,
             steady=time.monotonic_ns,
             jumps=Jumps(self._clock),
@@ -158,7 +155,7 @@ class Scheduler:
         Raises:
             InvalidConfig: a setting that cannot be, or the name is taken.
         """
-        name = _name_of(what) if name is None else name
+        name = name_of(what) if name is None else name
         schedule = make_schedule(
             name,
             when,
@@ -276,7 +273,7 @@ class Scheduler:
         Raises:
             InvalidConfig: as `start`.
         """
-        with _stopped_by_signals(self):
+        with stopped_by_signals(self):
             self.start()
             try:
                 self.join()
@@ -429,44 +426,6 @@ class Scheduler:
     def _on_helper_crash(self, crash: BaseException) -> None:
         self._crash = self._crash or crash
         self._keeper.stop(now=True)
-
-
-def next_fires(schedules: list[Schedule], now: int, most: int) -> list[tuple[int, str]]:
-    """The next due times after ``now``, merged, at most so many."""
-
-    def upcoming(schedule: Schedule) -> Iterator[tuple[int, str]]:
-        timetable, moment = schedule.timetable.anchored(now), now
-        while (due := timetable.after(moment)) is not None:
-            yield due, schedule.name
-            moment = due
-
-    return [*islice(heapq.merge(*map(upcoming, schedules)), most)]
-
-
-@contextmanager
-def _stopped_by_signals(scheduler: Scheduler) -> Iterator[None]:
-    """Stop on the first signal and cancel on the second, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        scheduler.stop(now=scheduler.is_stopping)
-
-    # Where one is ignored, as under nohup, it stays so.
-    heeded = [one for one in _STOP_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-    before = {one: signal.signal(one, stop) for one in heeded}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-def _name_of(what: Planned | Chain) -> str:
-    if isinstance(what, Planned):
-        return what.plan().name
-    return as_instrumentation(what).func_name
 
 
 def _check_hook(hook: Hook | None, name: str) -> tuple[Hook, ...]:

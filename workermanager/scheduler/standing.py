@@ -49,6 +49,10 @@ def can_stand(plan: Plan) -> bool:
     )
 
 
+def _planned_ns(n: int) -> int:
+    return n * _MICROSECOND_NS
+
+
 class _Fired(Errand):
     """One fire as an errand; ``own`` is its own deadline, if it has one."""
 
@@ -80,7 +84,7 @@ class Standing:
         scope = Context(name=f"schedule {name}")
         self._commands = Commands(scope)
         self._context = make_context(plan, None, None, scope.sleep)
-        self._context.planned_ns = _MICROSECOND_NS.__mul__
+        self._context.planned_ns = _planned_ns
         self._context.execute = self._commands
         self._around = Around(self._context, scope, self._commands)
         self._assignment = self._assign(scope)

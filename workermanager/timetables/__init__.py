@@ -2,3 +2,7 @@
 
 What runs then is the business of `workermanager.scheduler`.
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -27,7 +27,7 @@ _DAY: Final = _Field("day", 1, 31)
 _MONTH: Final = _Field("month", 1, 12, (*_MONTHS.split(),))
 _WEEKDAY: Final = _Field("weekday", 0, 6, (*_WEEKDAYS.split(),))
 _PLACE: Final = _Field("weekday", 1, 5)
-_SUNDAY_TOO: Final = 7
+_WEEK: Final = 7  # days, and as a weekday Sunday once more
 
 _NICKNAMES: Final = {
     "@hourly": "0 * * * *",
@@ -96,15 +96,15 @@ def _parse_fields(fields: list[str]) -> Crontab:
     second, minute, hour, day, month, weekday = fields
     days = day.split(",")
     weekdays = weekday.split(",")
-    placed = [found for item in weekdays if (found := _PLACED.fullmatch(item))]
+    placed = {item: found for item in weekdays if (found := _PLACED.fullmatch(item))}
     return Crontab(
         seconds=_parse_items(second.split(","), _SECOND),
         minutes=_parse_items(minute.split(","), _MINUTE),
         hours=_parse_items(hour.split(","), _HOUR),
         days=_parse_items([item for item in days if item not in {"L", "l"}], _DAY),
         months=_parse_items(month.split(","), _MONTH),
-        weekdays=_parse_items([one for one in weekdays if not _PLACED.fullmatch(one)], _WEEKDAY),
-        places=tuple(sorted({_place(found) for found in placed})),
+        weekdays=_parse_items([item for item in weekdays if item not in placed], _WEEKDAY),
+        places=tuple(sorted({_place(found) for found in placed.values()})),
         has_last_day=not {"L", "l"}.isdisjoint(days),
         either=not day.startswith("*") and not weekday.startswith("*"),
     )
@@ -113,14 +113,14 @@ def _parse_fields(fields: list[str]) -> Crontab:
 def _place(found: re.Match[str]) -> tuple[int, int]:
     weekday, place, last = found.groups()
     if last:
-        return _parse_value(last, _WEEKDAY) % 7, -1
-    return _parse_value(weekday, _WEEKDAY) % 7, _parse_value(place, _PLACE)
+        return _parse_value(last, _WEEKDAY) % _WEEK, -1
+    return _parse_value(weekday, _WEEKDAY) % _WEEK, _parse_value(place, _PLACE)
 
 
 def _parse_items(items: list[str], field: _Field) -> tuple[int, ...]:
     found = {value for item in items for value in _parse_item(item, field)}
     if field is _WEEKDAY:
-        found = {value % _SUNDAY_TOO for value in found}
+        found = {value % _WEEK for value in found}
     return tuple(sorted(found))
 
 
@@ -137,7 +137,7 @@ def _parse_item(item: str, field: _Field) -> range:
     if last:
         high = _parse_value(last, field)
         if field is _WEEKDAY and high == 0 and low:
-            high = _SUNDAY_TOO  # fri-sun
+            high = _WEEK  # fri-sun
     if low > high and last:
         raise InvalidConfig(f"{field.name}: {item} runs backwards; write it as two ranges")
     return range(low, max(low, high) + 1, _parse_step(step, field) if step else 1)
@@ -151,7 +151,7 @@ def _parse_value(text: str, field: _Field) -> int:
         raise InvalidConfig(
             f"{field.name}: {text!r} is unknown; write {field.low} to {_highest(field)}{names}"
         )
-    return _in_range(text, field.low, _highest(field), field.name)
+    return _in_range(text, field.low, _highest(field), f"{field.name}:")
 
 
 def _parse_step(text: str, field: _Field) -> int:
@@ -159,14 +159,11 @@ def _parse_step(text: str, field: _Field) -> int:
 
 
 def _in_range(text: str, low: int, high: int, name: str) -> int:
-    value = int(text) if len(text) < len(str(high)) + 9 else high + 1  # zeros before it are fine
-    if not low <= value <= high:
-        between = ":" if ": " not in name else ""
-        raise InvalidConfig(
-            f"{name}{between} {text} is out of range: it must be from {low} to {high}"
-        )
-    return value
+    digits = text.lstrip("0") or "0"  # thousands of them Python would not read
+    if len(digits) > len(str(high)) or not low <= int(digits) <= high:
+        raise InvalidConfig(f"{name} {text} is out of range: it must be from {low} to {high}")
+    return int(digits)
 
 
 def _highest(field: _Field) -> int:
-    return _SUNDAY_TOO if field is _WEEKDAY else field.high
+    return _WEEK if field is _WEEKDAY else field.high

@@ -146,12 +146,14 @@ class _Case:
         return count, latest
 
     def _make_up(self, latest: list[int], on_time: list[int]) -> tuple[list[int], list[int]]:
-        """Which fires run for those that were missed, and which are simply on time."""
+        """Which fires run though some were missed, and which of them are simply on time."""
         misfire = self.schedule.misfire
         if misfire.kind == "latest":
             return latest[-1:], []
+        if misfire.kind == "skip":
+            return [], on_time
         missed = latest[: len(latest) - len(on_time)]
-        return missed[len(missed) - min(misfire.limit, len(missed)) :], on_time
+        return [*missed[-misfire.limit :], *on_time], []
 
     def _take(self, due: int) -> None:
         """Put a fire that is on time in line, or skip it, as the overlap policy says."""

@@ -67,19 +67,16 @@ def find_zone(tz: str | tzinfo | None, name: str = "tz") -> ZoneInfo:
     """
     if tz is None:
         return _find_own_zone(name)
-    if tz is UTC:
-        return ZoneInfo("UTC")
-    if isinstance(tz, ZoneInfo):
-        tz = tz.key
-    if not isinstance(tz, str):
+    key = tz.key if isinstance(tz, ZoneInfo) else "UTC" if tz is UTC else tz
+    if not isinstance(key, str):
         raise InvalidConfig(
             f"{name}: {tz!r} has no name; write one, such as {name}='Europe/Berlin'"
         )
     try:
-        return ZoneInfo(tz)
+        return ZoneInfo(key)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidConfig(
-            f"{name}: {tz!r} is no time zone; write a name such as Europe/Berlin, or UTC"
+            f"{name}: {key!r} is no time zone; write a name such as Europe/Berlin, or UTC"
         ) from None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from instrumentation.errors import InvalidConfig
@@ -13,11 +15,13 @@ from workermanager.timetables.policy import Misfire, check_lost, check_overlap
 from workermanager.timetables.timetable import Once, timetable_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workermanager.durations import Duration
     from workermanager.timetables.policy import Lost, Overlap
     from workermanager.timetables.timetable import Timetable
 
-__all__ = ["FOREVER", "Progress", "Schedule", "check_name", "make_schedule"]
+__all__ = ["FOREVER", "Progress", "Schedule", "check_name", "make_schedule", "next_fires"]
 
 FOREVER: Final = 1 << 62
 _SECOND_NS: Final = 1_000_000_000
@@ -124,6 +128,18 @@ def make_schedule(  # noqa: PLR0913 - the settings of a schedule, all by name
         pause_for_ns=_above_zero(pause_for, f"{shown}: pause_for"),
         late_ns=parse_duration(late_after, "late_after"),
     )
+
+
+def next_fires(schedules: list[Schedule], now: int, most: int) -> list[tuple[int, str]]:
+    """The next due times after ``now``, merged, at most so many."""
+
+    def upcoming(schedule: Schedule) -> Iterator[tuple[int, str]]:
+        timetable, moment = schedule.timetable.anchored(now), now
+        while (due := timetable.after(moment)) is not None:
+            yield due, schedule.name
+            moment = due
+
+    return [*islice(heapq.merge(*map(upcoming, schedules)), most)]
 
 
 def check_name(name: str) -> str:

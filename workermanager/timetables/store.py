@@ -121,6 +121,13 @@ class Store(Protocol):
         """Note the last endings of a scheduler that stops; what of its own runs still is lost."""
         ...
 
+    def heed_clock(self, jump_ns: int) -> None:
+        """The wall clock was set by so much: what counts what passes is to go on as it was.
+
+        Only a store of this process alone can do that; others go by the wall clock.
+        """
+        ...
+
     def pause(self, name: str, now: int, until: int = FOREVER) -> None:
         """Begin nothing more of a schedule until then, or until it is resumed."""
         ...

@@ -54,6 +54,10 @@ class Timetable(ABC):
         """The same, with what is relative to its registration settled; itself if nothing is."""
         return self
 
+    def shifted(self, by_ns: int) -> Timetable:  # noqa: ARG002 - for those that are relative
+        """The same so much later, where it counts from an anchor."""
+        return self
+
     def planned(self, name: str, due: int) -> int:
         """When the fire that is due then is to start, in a schedule of that name: with jitter."""
         if not self.jitter_ns:
@@ -91,6 +95,9 @@ class Every(Timetable):
 
     def anchored(self, moment: int) -> Self:
         return replace(self, anchor=moment) if self.anchor is None else self
+
+    def shifted(self, by_ns: int) -> Self:
+        return self if self.anchor is None else replace(self, anchor=self.anchor + by_ns)
 
     def _due(self, rank: int) -> int:
         return _settled(self, self.anchor) + (self.first + rank) * self.period_ns
@@ -174,6 +181,9 @@ class Once(Timetable):
     def anchored(self, moment: int) -> Self:
         return replace(self, anchor=moment) if self.anchor is None else self
 
+    def shifted(self, by_ns: int) -> Self:
+        return self if self.anchor is None else replace(self, anchor=self.anchor + by_ns)
+
     @property
     def _due(self) -> int:
         return _settled(self, self.anchor) + self.delay_ns
@@ -231,7 +241,7 @@ def cron(
     like. ``tz`` is a zone's name or a ZoneInfo, else the machine's zone; ``start`` and ``end`` are
     included, and in that zone if they have none. A time that the clock leaves out comes once, after
     the gap, and one that it shows twice comes once, the first time; but where every hour matches,
-    the schedule goes by the clock's passing. Each fire starts up to ``jitter`` later.
+    it comes both times. Each fire starts up to ``jitter`` later.
 
     Raises:
         InvalidConfig: the text cannot be read or never comes, or another value cannot work.

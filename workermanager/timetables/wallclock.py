@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
 
-__all__ = ["day_of", "is_plain", "midnight", "seconds_shown"]
+__all__ = ["day_shown", "is_plain", "midnight", "seconds_shown"]
 
 _EPOCH_DAY: Final = datetime(1970, 1, 1).toordinal()  # noqa: DTZ001 - a day of any zone
 _DAY: Final = 86_400
@@ -22,17 +22,9 @@ _HOUR: Final = 3_600
 _SECOND: Final = timedelta(seconds=1)
 
 
-def day_of(second: int, zone: ZoneInfo) -> int:
-    """The day (an ordinal, as of ``date``) from whose midnight to the next a second since 1970 is.
-
-    It is what the clock shows then, but where it is put forward or back across a midnight.
-    """
-    day = datetime.fromtimestamp(second, zone).toordinal()
-    while second < midnight(day, zone):
-        day -= 1
-    while second >= midnight(day + 1, zone):
-        day += 1
-    return day
+def day_shown(second: int, zone: ZoneInfo) -> int:
+    """The day (an ordinal, as of ``date``) that the clock shows at a second since 1970."""
+    return datetime.fromtimestamp(second, zone).toordinal()
 
 
 @lru_cache(maxsize=4096)
@@ -55,8 +47,8 @@ def seconds_shown(
 ) -> Iterator[int]:
     """The seconds since 1970 of ``times``, in ascending seconds of the day; some may be the same.
 
-    ``as_shown`` is for what goes by the clock's passing: each time that it shows counts, in a fold
-    twice, in a gap not at all.
+    What a gap leaves out comes after it, as if the clock had not been put forward. ``as_shown`` is
+    for what goes by the clock's passing: what a fold shows twice counts twice.
     """
     for hour, of_hour in groupby(times, lambda time: time // _HOUR):
         ends = (hour * _HOUR, hour * _HOUR + _HOUR - 1)
@@ -68,10 +60,9 @@ def seconds_shown(
         for time in of_hour:
             wall = (day - _EPOCH_DAY) * _DAY + time
             first, second = (wall - _offset(day, time, zone, fold) for fold in (0, 1))
-            if not as_shown:
-                yield first
-            elif first <= second:  # else it is in a gap (PEP 495)
-                yield from (first, second)
+            yield first
+            if as_shown and first < second:  # a fold; in a gap it is the other way (PEP 495)
+                yield second
 
 
 def _offset(day: int, time: int, zone: ZoneInfo, fold: int = 0) -> int:
