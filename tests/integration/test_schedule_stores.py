@@ -306,6 +306,23 @@ def test_a_round_looks_only_at_schedules_that_this_process_serves(opened):
     assert server.look(T0 + 8, is_round=True).outlooks == {}
 
 
+def test_a_schedule_that_was_removed_here_is_served_here_no_more(opened):
+    server, other = opened(), opened()
+    server.enroll(every_second())
+    server.store.remove("tick")
+    other.enroll(every_second())
+    other.store.request("tick", T0 + 7)
+    assert server.look(T0 + 8, is_round=True).outlooks == {}
+
+
+def test_what_is_asked_for_at_a_due_time_is_due_beside_it(opened):
+    hand = opened()
+    hand.enroll(every_second(overlap="allow"))
+    asked = hand.store.request("tick", T0 + S)
+    assert asked.due == T0 + S + 1
+    assert [fire.due for fire in hand.look(T0 + S + 1, "tick").starts] == [T0 + S + 1, T0 + S]
+
+
 def test_what_runs_in_another_process_is_called_off_at_that_ones_round(opened):
     runner, other = opened(), opened()
     for hand in (runner, other):
@@ -418,9 +435,32 @@ def test_whoever_was_taken_for_dead_ends_its_fires_too_late_and_enters_itself_an
     assert silent.look(T0 + S, ended=findings.starts).fenced == []
 
 
-def test_an_idle_process_that_was_taken_for_dead_enters_itself_anew_at_its_round(pair):
-    silent, watching, time = pair
+def test_a_process_that_stirs_while_it_is_taken_for_dead_lives(pair, monkeypatch):
+    silent, watching, _ = pair
+    silent.enroll(single())
+    silent.look(T0, "once")
+
+    def find_dead(nodes):
+        return [node._replace(beat=node.beat - 1) for node in nodes]
+
+    monkeypatch.setattr(watching.store._watch, "find_dead", find_dead)
+    assert watching.look(T0, is_round=True).lost == []
+    assert watching.counts("once") == {"due": 1, "running": 1}
+
+
+def test_nobody_ends_the_fires_of_others(opened):
+    runner, other = opened(), opened()
+    runner.enroll(single())
+    [fire] = runner.look(T0, "once").starts
+    assert [ending.fire for ending in other.look(T0, ended=[fire]).fenced] == [fire]
+    assert runner.look(T0, ended=[fire]).fenced == []
+
+
+def test_an_idle_process_that_was_taken_for_dead_enters_itself_anew_at_its_round(opened):
+    time = Time()
+    silent, watching = opened(lease="1d"), opened(monotonic=time)
     silent.enroll(every_second())
+    silent.look(T0 + S, ended=silent.look(T0 + S, "tick").starts)
     watching.look(T0, is_round=True)
     time.now += 15 * S
     watching.look(T0, is_round=True)
@@ -571,7 +611,7 @@ def test_threads_may_look_and_ask_at_the_same_time(opened):
                 fires = hand.look(T0 + n * S, *names, ended=fires, is_round=True).starts
                 started.extend(fires)
             hand.look(T0 + 20 * S, ended=fires)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - the test shows it
             problems.append(problem)
 
     def ask(hand):
@@ -579,7 +619,7 @@ def test_threads_may_look_and_ask_at_the_same_time(opened):
             for n in range(20):
                 hand.store.request(names[n % 8], T0 + 7 + n)
                 hand.store.entries(T0)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - the test shows it
             problems.append(problem)
 
     threads = [

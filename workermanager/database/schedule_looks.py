@@ -132,7 +132,6 @@ class Work:
                 started=ending.started,
                 ended=ending.ended,
                 reason=ending.reason,
-                is_cancelled=False,
             )
         )
 

@@ -47,8 +47,7 @@ T = TypeVar("T")
 _CONNECTIONS: Final = 4  # the scheduler's, and whoever pauses or lists meanwhile
 _BEATS_A_LEASE: Final = 3
 _MOST_WAITING: Final = 1_000  # schedules, that a round looks at
-_PRUNED_SCHEDULES: Final = 16  # a round
-_PRUNED_FIRES: Final = 1_000
+_PRUNED_A_ROUND: Final = 1_000
 _LOST: Final = "lost: its process ended"
 _STOPPED: Final = "cancelled: the scheduler stopped"
 
@@ -96,7 +95,6 @@ class ScheduleStore:
         self._beat_at = monotonic() - lease_ns
         self._serves: set[str] = set()
         self._tried: dict[int, _Tried] = {}
-        self._pruned_up_to = ""
         self._parsed: dict[str, tuple[str, Schedule]] = {}
         self._lock = threading.Lock()
         try:
@@ -176,7 +174,7 @@ class ScheduleStore:
                 work.decide(name, look.room - len(work.findings.starts))
         is_changed = self._write(connection, work)
         if look.is_round:
-            self._prune(connection, look.now - self._keep_ns)
+            self._tables.prune(connection, look.now - self._keep_ns, _PRUNED_A_ROUND)
         if is_changed or (look.is_round and self._wants_beat()):
             self._beat(connection, _Tried(tried.endings.union(endings), work.findings))
         return work.findings
@@ -219,14 +217,6 @@ class ScheduleStore:
         self._tables.write_progress(connection, progress)
         self._tables.write_fires(connection, fires)
         return bool(progress or fires)
-
-    def _prune(self, connection: Connection, old: int) -> None:
-        """Delete old records of some schedules; the next round goes on with the next."""
-        names = self._tables.names(connection, self._pruned_up_to, _PRUNED_SCHEDULES)
-        if names and self._tables.prune(connection, names, old, _PRUNED_FIRES) < _PRUNED_FIRES:
-            self._pruned_up_to = names[-1] if len(names) == _PRUNED_SCHEDULES else ""
-        elif not names:
-            self._pruned_up_to = ""
 
     def _wants_beat(self) -> bool:
         return self._monotonic() - self._beat_at >= self._beat_every_ns

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     inspect,
     select,
+    tuple_,
 )
 
 from instrumentation.errors import InvalidConfig
@@ -64,8 +66,8 @@ _schedules: Final = Table(
 _fires: Final = Table(
     "workermanager_fires",
     SCHEDULES,
-    Column("schedule", String(100), primary_key=True),
-    Column("due", BigInteger, primary_key=True, autoincrement=False),
+    Column("schedule", String(100), nullable=False),
+    Column("due", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
     Column("times", BigInteger, nullable=False),
     Column("planned", BigInteger, nullable=False),
@@ -77,7 +79,10 @@ _fires: Final = Table(
     Column("reason", Text),
     Column("node", String(200)),
     Column("is_cancelled", Boolean, nullable=False),
-    Index("workermanager_fires_state", "state", "schedule"),
+    # By time: what is old is at its beginning, what is new at its end, and no planner takes it for
+    # an index by schedule, which would read the whole history to find what runs.
+    PrimaryKeyConstraint("due", "schedule"),
+    Index("workermanager_fires_state", "state", "schedule", "due"),
     sqlite_with_rowid=False,
 )
 
@@ -118,11 +123,13 @@ _read_waiting: Final = (
 )
 _old: Final[BindParameter[Any]] = bindparam("old")
 _read_old: Final = (
-    select(_fires.c.schedule, _fires.c.due)
-    .where(_fires.c.schedule.in_(_names), _fires.c.due < _old, _fires.c.last < _old)
-    .where(_fires.c.state.not_in(_OPEN), func.coalesce(_fires.c.ended, 0) < _old)
+    select(_fires.c.due, _fires.c.schedule)
+    .where(_fires.c.due < _old, _fires.c.last < _old, func.coalesce(_fires.c.ended, 0) < _old)
+    .where(_fires.c.state.not_in(_OPEN))
+    .order_by(_fires.c.due)
     .limit(bindparam("most"))
 )
+_drop_old: Final = _fires.delete().where(tuple_(_fires.c.due, _fires.c.schedule).in_(_read_old))
 _PROGRESS: Final = ScheduleRow._fields[4:]
 
 
@@ -148,7 +155,6 @@ class ScheduleTables:
             f"{_insert(_fires, FireRow._fields, place)} "
             f"ON CONFLICT (schedule, due) DO UPDATE SET {values}"
         )
-        self._drop_fire = f"DELETE FROM {_fires.name} WHERE schedule = {place} AND due = {place}"  # noqa: S608 - as above
         self._write_node = (
             f"{_insert(_nodes, NodeRow._fields, place)} "
             f"ON CONFLICT (id) DO UPDATE SET serves = excluded.serves"
@@ -164,10 +170,9 @@ class ScheduleTables:
             raise InvalidConfig("no schedule is kept in this database")
 
     @staticmethod
-    def names(connection: Connection, after: str = "", most: int | None = None) -> list[str]:
-        """The names of schedules, in order."""
-        query = select(_schedules.c.name).where(_schedules.c.name > after)
-        return list(connection.scalars(query.order_by(_schedules.c.name).limit(most)))
+    def names(connection: Connection) -> list[str]:
+        """The names of all schedules."""
+        return list(connection.scalars(select(_schedules.c.name)))
 
     @staticmethod
     def schedules(connection: Connection) -> list[ScheduleRow]:
@@ -251,22 +256,26 @@ class ScheduleTables:
     @staticmethod
     def ended(connection: Connection, name: str | None, most: int) -> list[FireRow]:
         """The latest fires that have ended, the latest first."""
-        query = select(_fires).where(_fires.c.state.not_in(_OPEN))
-        if name is not None:
-            query = query.where(_fires.c.schedule == name)
-        query = query.order_by(_fires.c.due.desc(), _fires.c.schedule).limit(most)
-        return [FireRow(*row) for row in connection.execute(query)]
+        latest = select(_fires).order_by(_fires.c.due.desc()).limit(most)
+        if name is None:
+            queries = [latest.where(_fires.c.state.not_in(_OPEN))]
+        else:  # state by state, so that the index has them in order
+            queries = [
+                latest.where(_fires.c.state == state.value, _fires.c.schedule == name)
+                for state in FireState
+                if state.value not in _OPEN
+            ]
+        rows = [FireRow(*row) for query in queries for row in connection.execute(query)]
+        return sorted(rows, key=lambda row: row.due, reverse=True)[:most]
 
     def write_fires(self, connection: Connection, rows: Sequence[FireRow]) -> None:
         """Enter fires, or write over what there is of them."""
         self._execute(connection, self._write_fire, rows)
 
-    def prune(self, connection: Connection, names: Sequence[str], old: int, most: int) -> int:
-        """Delete what of schedules ended before a moment, so many at most; gives how many."""
-        found = connection.execute(_read_old, {"names": names, "old": old, "most": most})
-        keys = [tuple(row) for row in found]
-        self._execute(connection, self._drop_fire, keys)
-        return len(keys)
+    @staticmethod
+    def prune(connection: Connection, old: int, most: int) -> None:
+        """Delete what ended before a moment, so many at most, the oldest first."""
+        connection.execute(_drop_old, {"old": old, "most": most})
 
     # Nodes
 
