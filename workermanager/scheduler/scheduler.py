@@ -173,7 +173,7 @@ class Scheduler:
                 raise InvalidConfig(f"there is a schedule {name!r} already: give another name=…")
             duty = Duty(
                 schedule,
-                job_of(what, name, self._backing),
+                job_of(what, name, self._backing, has_ledger=lost == "rerun"),
                 on_success=(*hooks[0], *self._hooks[0]),
                 on_failure=(*hooks[1], *self._hooks[1]),
             )
