@@ -126,9 +126,10 @@ def test_the_upkeep_of_a_shop_accounts_for_its_fires_in_a_program(execute, tmp_p
 
 def test_the_upkeep_of_a_shop_goes_on_from_its_store(call, tmp_path):
     for _ in range(2):
-        done = call("schedule", str(UPKEEP.with_suffix(".toml")), "--fires", "2", "--json", "-")
+        jobs = UPKEEP.with_suffix(".toml")
+        done = call("schedule", jobs, "--fires", "2", "--json", "report.json")
         assert done.returncode == 0, done.stderr
-        counts = json.loads(done.stdout)["counts"]
+        counts = json.loads((tmp_path / "report.json").read_text())["counts"]
         assert counts["ran"] + counts["late"] >= 2
     listed = call("schedule", "list", "--store", "sqlite:///schedules.db", "--json")
     entries = {entry["name"]: entry for entry in json.loads(listed.stdout)}
