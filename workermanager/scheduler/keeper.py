@@ -65,6 +65,7 @@ class Keeper:
     ) -> None:
         self.settled = Flag()
         self.is_over = False
+        self._settling = threading.Lock()
         self.is_stopping = False
         self.crash: BaseException | None = None
         self.turned = 0
@@ -104,12 +105,18 @@ class Keeper:
         """Keep one more schedule, which the store knows already."""
         self._duties[duty.schedule.name] = duty
         self._entering.append(duty)
-        self.settled = Flag() if not self.is_over else self.settled
-        self._bell.ring()
+        self._unsettle()
 
     def nudge(self, name: str) -> None:
         """Look at a schedule now: somebody has asked for a fire, or changed it."""
         self._nudges.append(name)
+        self._unsettle()
+
+    def _unsettle(self) -> None:
+        """Whoever joins from now on waits for what is to come now."""
+        with self._settling:
+            if not self.is_over:
+                self.settled = Flag()
         self._bell.ring()
 
     def leave(self, name: str) -> None:
@@ -155,11 +162,13 @@ class Keeper:
             self.crash = crash
             self._scope.cancel(crash)
         finally:
-            self.is_over = True
-            self.settled.set()
+            with self._settling:
+                self.is_over = True
+                self.settled.set()
 
     def turn(self) -> None:
         """Note what has ended, decide what is due, and start what begins."""
+        settled = self.settled  # that of before: what comes meanwhile has another
         self._heed_clock()
         self._take_in()
         now = self._now()
@@ -186,7 +195,7 @@ class Keeper:
         self.turned = now
         self._tell_alive()
         if not self._running and self._roster.is_empty and not (self._entering or self._nudges):
-            self.settled.set()
+            settled.set()
 
     def _look(self, look: Look) -> None:
         began = self._steady()
@@ -286,7 +295,7 @@ class Keeper:
         if look.jump_ns:
             logger.warning("the clock was set by {:+.3f} s", look.jump_ns / 1e9)
             self._store.heed_clock(look.jump_ns)
-            self._nudges.extend(self._duties)
+            self._nudges.extend(list(self._duties))
 
     def _tell_alive(self) -> None:
         """Tell systemd, as often as it wants to hear, that this loop turns."""
