@@ -68,6 +68,7 @@ class Keeper:
         self.is_stopping = False
         self.crash: BaseException | None = None
         self.turned = 0
+        self.next_moment: int | None = None  # when the next look is due, as of the last one
         self._store = store
         self._crew = crew
         self._tally = tally
@@ -92,6 +93,7 @@ class Keeper:
         self._bell = Bell()
         self._next_round = 0
         self._next_alive = 0
+        self._settling = threading.Lock()
         self._thread = threading.Thread(target=self._main, name="schedule-keeper", daemon=True)
 
     # From other threads
@@ -104,12 +106,17 @@ class Keeper:
         """Keep one more schedule, which the store knows already."""
         self._duties[duty.schedule.name] = duty
         self._entering.append(duty)
-        self.settled = Flag() if not self.is_over else self.settled
-        self._bell.ring()
+        self._stir()
 
     def nudge(self, name: str) -> None:
         """Look at a schedule now: somebody has asked for a fire, or changed it."""
         self._nudges.append(name)
+        self._stir()
+
+    def _stir(self) -> None:
+        with self._settling:  # who waits already keeps the flag that will be set
+            if self.settled.is_set() and not self.is_over:
+                self.settled = Flag()
         self._bell.ring()
 
     def leave(self, name: str) -> None:
@@ -136,11 +143,6 @@ class Keeper:
         """The fires that run here."""
         return list(self._running)
 
-    @property
-    def next_moment(self) -> int | None:
-        """When the next look is due."""
-        return self._roster.next_moment
-
     # On the keeper's thread
 
     def _main(self) -> None:
@@ -155,8 +157,9 @@ class Keeper:
             self.crash = crash
             self._scope.cancel(crash)
         finally:
-            self.is_over = True
-            self.settled.set()
+            with self._settling:
+                self.is_over = True
+                self.settled.set()
 
     def turn(self) -> None:
         """Note what has ended, decide what is due, and start what begins."""
@@ -185,8 +188,10 @@ class Keeper:
             self._next_round = now + _ROUND_NS
         self.turned = now
         self._tell_alive()
-        if not self._running and self._roster.is_empty and not (self._entering or self._nudges):
-            self.settled.set()
+        self.next_moment = self._roster.next_moment
+        with self._settling:
+            if not (self._running or self._entering or self._nudges) and self._roster.is_empty:
+                self.settled.set()
 
     def _look(self, look: Look) -> None:
         began = self._steady()
