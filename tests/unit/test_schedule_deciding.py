@@ -307,3 +307,10 @@ def test_a_failure_does_not_shorten_a_pause_that_somebody_made():
     fire = Fire("job", T0, T0, is_manual=True)
     assert settle(schedule, progress, Ending(fire, FireState.FAILED, T0, T0, "it failed"))
     assert progress.paused_until == FOREVER
+
+
+def test_a_fire_that_was_asked_for_waits_without_a_look_though_the_grace_is_over():
+    schedule = _job(every("10s").anchored(T0), grace="90ms")
+    asked = Fire("job", T0 + 1, T0 + 1, is_manual=True)
+    decision = decide(schedule, Progress(T0), [asked], 1, now=T0 + S, room=9)
+    assert decision.next_look == T0 + 10 * S

@@ -230,8 +230,9 @@ class _Case:
         moments = []
         if (due := schedule.timetable.after(self.progress.cursor)) is not None:
             moments.append(schedule.planned(due))
-        if kept and schedule.grace_ns is not None:
-            moments.append(min(fire.planned for fire in kept) + schedule.grace_ns + 1)
+        if schedule.grace_ns is not None:  # those that were asked for wait as long as it takes
+            ends = [fire.planned + schedule.grace_ns for fire in kept if not fire.is_manual]
+            moments += [end + 1 for end in ends]
         if kept and until is not None and until < FOREVER:
             moments.append(until)
         return max(self.now + 1, min(moments)) if moments else None
