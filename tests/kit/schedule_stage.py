@@ -33,13 +33,13 @@ class Act:
 
 @dataclass
 class Run:
-    """One run of a fire, as its job saw it; ``ended`` stays None where its process was killed."""
+    """One run of a fire, as its job saw it; ``is_cut`` where its process went away meanwhile."""
 
     fire: object
+    hand: Hand
     started: int
-    busy: int  # how many ran in all when it started, itself included
     ended: int | None = None
-    error: BaseException | None = None
+    is_cut: bool = False
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Hand:
         most_ahead_ns=20 * MS,
     ):
         self.stage, self.store, self.acts = stage, store, acts
-        self.size, self.look_ns, self._looks = threads, look_ns, 0
+        self.size, self.look_ns, self._reads = threads, look_ns, 0
         self.name = "job"
         self.tally = Tally()
         self.scopes = {}
@@ -119,9 +119,9 @@ class Hand:
         stage.keepers.append(self)
 
     def _steady(self):
-        """A look takes ``look_ns`` of a time that is too short to matter otherwise."""
-        self._looks += 1
-        return self.stage.now + self._looks % 2 * self.look_ns
+        """So a look takes ``look_ns``, of a time that is not the stage's."""
+        self._reads += 1
+        return self.stage.now + self._reads * self.look_ns
 
     def look(self):
         """No clock is ever set here."""
@@ -146,13 +146,12 @@ class Hand:
     def run(self, fire, scope, done):
         stage = self.stage
         act = self.acts(fire)
-        busy = 1 + sum(run.ended is None and run.started > 0 for run in stage.runs)
-        run = Run(fire, stage.now, busy)
+        run = Run(fire, self, stage.now)
         stage.runs.append(run)
 
         def end(error=None):
-            if run.ended is None and not self.is_gone:
-                run.ended, run.error = stage.now, error
+            if run.ended is None:
+                run.ended = stage.now
                 self.scopes.pop(fire, None)
                 done(error, None)
 
@@ -185,9 +184,15 @@ class Hand:
         self.keeper.stop()
         self.stage.keepers.remove(self)
         self.keeper._drain()
-        self.is_gone = True
+        self._go()
 
     def kill(self):
         """It is there no more, and nor is what it ran."""
-        self.is_gone = True
         self.stage.keepers.remove(self)
+        self._go()
+
+    def _go(self):
+        self.is_gone = True
+        for run in self.stage.runs:
+            if run.hand is self and run.ended is None:
+                run.ended, run.is_cut = self.stage.now, True
