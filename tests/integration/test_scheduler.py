@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from instrumentation.errors import AccountingError, InvalidConfig
+from instrumentation.errors import AccountingError, InvalidConfig, WriteError
 from workermanager import (
     CronSchedulerConfig,
     Scheduler,
@@ -21,6 +21,8 @@ from workermanager import (
     at,
     every,
 )
+from workermanager.scheduler.memory import MemoryStore
+from workermanager.scheduler.roster import Roster
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 PATIENCE_S = 20.0
@@ -118,6 +120,50 @@ def test_a_schedule_may_be_added_while_it_runs():
         assert ran.wait(PATIENCE_S)
         assert scheduler.join(PATIENCE_S)
     assert scheduler.report().counts.due == 1
+
+
+def test_a_run_waits_for_what_a_hook_has_added():
+    def add_another(result):
+        if result.schedule == "first":
+            scheduler.add(lambda ctx, params: None, after("1ms"), name="second")
+
+    scheduler = Scheduler(on_success=add_another)
+    scheduler.add(lambda ctx, params: None, after(0), name="first")
+    running = threading.Thread(target=scheduler.run, daemon=True)
+    running.start()
+    running.join(PATIENCE_S)
+    assert not running.is_alive()
+    assert scheduler.report().counts.ran == 2
+
+
+def test_a_fire_that_is_asked_for_is_joined_though_all_was_over():
+    gate = Gate()
+    with Scheduler() as scheduler:
+        scheduler.add(gate, at(LONG_AGO), name="job")
+        gate.is_open.set()
+        assert scheduler.join(PATIENCE_S)
+        gate.is_open.clear()
+        scheduler.run_now("job")
+        assert not scheduler.join(0.0)
+        gate.is_open.set()
+        assert scheduler.join(PATIENCE_S)
+        assert scheduler.report().counts.due == 2
+
+
+def test_only_the_keeper_looks_into_its_roster(monkeypatch):
+    lookers = set()
+    look = Roster.next_moment.fget
+
+    def next_moment(roster):
+        lookers.add(threading.current_thread().name)
+        return look(roster)
+
+    monkeypatch.setattr(Roster, "next_moment", property(next_moment))
+    with Scheduler() as scheduler:
+        scheduler.add(lambda ctx, params: None, every("1h"), name="job")
+        scheduler.pause("job")
+        scheduler.health()
+    assert lookers == {"schedule-keeper"}
 
 
 def test_the_run_ends_when_no_fire_is_left():
@@ -249,6 +295,43 @@ def test_a_scheduler_that_was_never_started_can_be_closed():
     scheduler.close()
     scheduler.close()
     assert scheduler.report().counts.due == 0
+
+
+def test_a_scheduler_that_was_closed_does_not_start():
+    scheduler = Scheduler()
+    scheduler.close()
+    with pytest.raises(InvalidConfig, match="started or closed before"):
+        scheduler.start()
+
+
+def test_a_start_that_failed_is_closed_and_may_be_tried_again(monkeypatch):
+    scheduler = Scheduler()
+    scheduler.add(lambda ctx, params: None, after(0), name="job")
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "enroll", _fail)
+        with pytest.raises(WriteError):
+            scheduler.start()
+    assert scheduler.run().counts.ran == 1
+    other = Scheduler()
+    monkeypatch.setattr(MemoryStore, "enroll", _fail)
+    with pytest.raises(WriteError):
+        other.run()
+    other.close()
+
+
+def test_a_schedule_that_the_store_would_not_take_can_be_added_again(monkeypatch):
+    with Scheduler() as scheduler:
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryStore, "enroll", _fail)
+            with pytest.raises(WriteError):
+                scheduler.add(lambda ctx, params: None, after(0), name="job")
+        scheduler.add(lambda ctx, params: None, after(0), name="job")
+        assert scheduler.join(PATIENCE_S)
+    assert scheduler.report().counts.ran == 1
+
+
+def _fail(*_args, **_kwargs):
+    raise WriteError("the disk is full")
 
 
 def test_a_step_that_wants_out_stops_the_scheduler():

@@ -69,6 +69,7 @@ class Keeper:
         self.is_stopping = False
         self.crash: BaseException | None = None
         self.turned = 0
+        self.next_moment: int | None = None  # when the next look is due, as of the last one
         self._store = store
         self._crew = crew
         self._tally = tally
@@ -105,17 +106,16 @@ class Keeper:
         """Keep one more schedule, which the store knows already."""
         self._duties[duty.schedule.name] = duty
         self._entering.append(duty)
-        self._unsettle()
+        self._stir()
 
     def nudge(self, name: str) -> None:
         """Look at a schedule now: somebody has asked for a fire, or changed it."""
         self._nudges.append(name)
-        self._unsettle()
+        self._stir()
 
-    def _unsettle(self) -> None:
-        """Whoever joins from now on waits for what is to come now."""
-        with self._settling:
-            if not self.is_over:
+    def _stir(self) -> None:
+        with self._settling:  # who waits already keeps the flag that will be set
+            if self.settled.is_set() and not self.is_over:
                 self.settled = Flag()
         self._bell.ring()
 
@@ -143,11 +143,6 @@ class Keeper:
         """The fires that run here."""
         return list(self._running)
 
-    @property
-    def next_moment(self) -> int | None:
-        """When the next look is due."""
-        return self._roster.next_moment
-
     # On the keeper's thread
 
     def _main(self) -> None:
@@ -168,7 +163,6 @@ class Keeper:
 
     def turn(self) -> None:
         """Note what has ended, decide what is due, and start what begins."""
-        settled = self.settled  # that of before: what comes meanwhile has another
         self._heed_clock()
         self._take_in()
         now = self._now()
@@ -194,8 +188,10 @@ class Keeper:
             self._next_round = now + _ROUND_NS
         self.turned = now
         self._tell_alive()
-        if not self._running and self._roster.is_empty and not (self._entering or self._nudges):
-            settled.set()
+        self.next_moment = self._roster.next_moment
+        with self._settling:
+            if not (self._running or self._entering or self._nudges) and self._roster.is_empty:
+                self.settled.set()
 
     def _look(self, look: Look) -> None:
         began = self._steady()

@@ -177,11 +177,12 @@ class Scheduler:
                 on_success=(*hooks[0], *self._hooks[0]),
                 on_failure=(*hooks[1], *self._hooks[1]),
             )
-            self._duties[name] = duty
             if target is not None:
                 self._targets[name] = target
             if self._is_started:
                 self._enroll([duty])
+            else:
+                self._duties[name] = duty
         return self._duties[name].schedule
 
     def _enroll(self, duties: list[Duty]) -> None:
@@ -204,15 +205,11 @@ class Scheduler:
             InvalidConfig: it was started before, or the system has not so many threads.
         """
         with self._lock:
-            if self._is_started:
-                raise InvalidConfig("the scheduler was started before: it starts once")
-            self._is_started = True
+            if self._is_started or self._is_closed:
+                raise InvalidConfig("the scheduler was started or closed before: it starts once")
+            self._enroll(list(self._duties.values()))
             self._crew.start()
-            try:
-                self._enroll(list(self._duties.values()))
-            except BaseException:
-                self._crew.close()
-                raise
+            self._is_started = True
             atexit.register(self._at_exit)
             self._keeper.start()
         return self
@@ -274,8 +271,8 @@ class Scheduler:
             InvalidConfig: as `start`.
         """
         with stopped_by_signals(self):
-            self.start()
             try:
+                self.start()
                 self.join()
             finally:
                 self.close()
