@@ -174,6 +174,13 @@ def test_the_keeper_tells_systemd_that_it_lives_at_each_interval():
     assert 5 <= len(told) <= 8
 
 
+def test_others_who_ask_for_the_next_moment_touch_no_roster():
+    _, keeper, _, _ = _keep(every("10s"))
+    keeper.turn()
+    keeper._roster = None
+    assert keeper.next_moment == T0 + 10 * S
+
+
 def test_a_crew_that_is_closed_has_no_threads():
     done = threading.Event()
     crew = Crew(3, lambda: None)

@@ -120,9 +120,14 @@ class ScheduleStore:
         """
         wanted = {schedule.name: schedule for schedule in schedules}
         with self._lock:
-            return self._run(
-                lambda connection: self._enroll(connection, wanted, now, targets or {})
-            )
+            serves = frozenset(self._serves)
+            try:
+                return self._run(
+                    lambda connection: self._enroll(connection, wanted, now, targets or {})
+                )
+            except BaseException:
+                self._serves = {*serves}
+                raise
 
     def _enroll(
         self,

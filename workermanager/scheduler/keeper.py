@@ -46,7 +46,8 @@ class Keeper:
     """Turns from `start` until it is told to `stop` and has drained.
 
     ``steady`` and ``now`` are nanoseconds that only pass, and those since 1970. ``settled`` is set
-    when nothing runs and no fire is left to come, or all is over.
+    when nothing runs and no fire is left to come, or all is over. ``turned`` is when it last turned
+    (steady), ``next_moment`` when the next look is due.
     """
 
     def __init__(  # noqa: PLR0913 - one place makes it
@@ -68,6 +69,7 @@ class Keeper:
         self.is_stopping = False
         self.crash: BaseException | None = None
         self.turned = 0
+        self.next_moment: int | None = None  # told to others, who must not touch the roster
         self._store = store
         self._crew = crew
         self._tally = tally
@@ -90,6 +92,7 @@ class Keeper:
         self._running: dict[Fire, Context] = {}
         self._scope = Context(name="the scheduler")
         self._bell = Bell()
+        self._settling = threading.Lock()  # what is to be done is told before; see `_unsettle`
         self._next_round = 0
         self._next_alive = 0
         self._thread = threading.Thread(target=self._main, name="schedule-keeper", daemon=True)
@@ -100,16 +103,26 @@ class Keeper:
         """Begin to turn."""
         self._thread.start()
 
+    def expect(self, duty: Duty) -> None:
+        """Know a schedule that is being entered: the store may give fires of it that waited."""
+        self._duties[duty.schedule.name] = duty
+
     def enter(self, duty: Duty) -> None:
         """Keep one more schedule, which the store knows already."""
-        self._duties[duty.schedule.name] = duty
+        self.expect(duty)
         self._entering.append(duty)
-        self.settled = Flag() if not self.is_over else self.settled
-        self._bell.ring()
+        self._unsettle()
 
     def nudge(self, name: str) -> None:
         """Look at a schedule now: somebody has asked for a fire, or changed it."""
         self._nudges.append(name)
+        self._unsettle()
+
+    def _unsettle(self) -> None:
+        """Something is to be done: whoever waits, waits for that."""
+        with self._settling:
+            if self.settled.is_set() and not self.is_over:
+                self.settled = Flag()
         self._bell.ring()
 
     def leave(self, name: str) -> None:
@@ -136,11 +149,6 @@ class Keeper:
         """The fires that run here."""
         return list(self._running)
 
-    @property
-    def next_moment(self) -> int | None:
-        """When the next look is due."""
-        return self._roster.next_moment
-
     # On the keeper's thread
 
     def _main(self) -> None:
@@ -153,10 +161,12 @@ class Keeper:
             self._drain()
         except BaseException as crash:  # noqa: BLE001 - it surfaces in the scheduler
             self.crash = crash
+            logger.error("the schedules are kept no more: {!r}", crash)
             self._scope.cancel(crash)
         finally:
-            self.is_over = True
-            self.settled.set()
+            with self._settling:
+                self.is_over = True
+                self.settled.set()
 
     def turn(self) -> None:
         """Note what has ended, decide what is due, and start what begins."""
@@ -183,10 +193,11 @@ class Keeper:
             self._look(look)
         if is_round:
             self._next_round = now + _ROUND_NS
-        self.turned = now
         self._tell_alive()
-        if not self._running and self._roster.is_empty and not (self._entering or self._nudges):
-            self.settled.set()
+        self.next_moment = self._roster.next_moment
+        with self._settling:
+            if not (self._running or self._entering or self._nudges) and self._roster.is_empty:
+                self.settled.set()
 
     def _look(self, look: Look) -> None:
         began = self._steady()
@@ -289,8 +300,9 @@ class Keeper:
             self._nudges.extend(self._duties)
 
     def _tell_alive(self) -> None:
-        """Tell systemd, as often as it wants to hear, that this loop turns."""
+        """Note that this loop turns, and tell systemd as often as it wants to hear it."""
         interval, now = self._notifier.interval_s, self._steady()
+        self.turned = now
         if interval is not None and now >= self._next_alive:
             self._next_alive = now + int(interval * 1e9)
             self._notifier.alive()
@@ -299,7 +311,7 @@ class Keeper:
         """How long nothing is to be done, in nanoseconds, unless the bell rings."""
         if self._ended or self._entering or self._nudges:
             return 0
-        now, moment = self._now(), self._roster.next_moment
+        now, moment = self._now(), self.next_moment
         limits = [now + self._longest_wait]
         if moment is not None:
             is_full = len(self._running) >= self._crew.size
