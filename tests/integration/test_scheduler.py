@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from contextlib import closing
@@ -22,6 +23,7 @@ from workermanager import (
     at,
     every,
 )
+from workermanager.database import schedule_store
 from workermanager.scheduler.memory import MemoryStore
 from workermanager.scheduler.stores import open_store
 from workermanager.timetables.schedule import make_schedule
@@ -350,6 +352,25 @@ def test_what_waits_in_the_store_may_begin_before_its_schedule_has_been_entered(
         "running": 0,
         "waiting": 0,
     }
+
+
+def test_a_store_that_is_locked_does_not_hold_up_a_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule_store, "_PATIENCE_S", 0.1)
+    gate = Gate()
+    scheduler = Scheduler(store=f"sqlite:///{tmp_path}/schedules.db", grace="0.1s")
+    scheduler.add(gate, after(0), name="job")
+    scheduler.start()
+    gate.wait_until_entered()
+    with closing(sqlite3.connect(tmp_path / "schedules.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        closer = threading.Thread(target=scheduler.close, daemon=True)
+        closer.start()
+        closer.join(PATIENCE_S)
+        assert not closer.is_alive()
+    report = scheduler.report()
+    assert (report.unsaved, report.exit_code) == (1, 105)
+    [told] = report.unfinished
+    assert "cancelled" in told
 
 
 def test_one_that_drains_for_long_lives():

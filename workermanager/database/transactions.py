@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from instrumentation.engine import Fence, Scope
 
-__all__ = ["Transactions"]
+__all__ = ["PATIENCE_S", "Transactions"]
 
 T = TypeVar("T")
 

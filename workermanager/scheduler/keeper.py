@@ -345,8 +345,10 @@ class Keeper:
 
     def _look_back(self) -> None:
         """Note what has ended since the last look; nothing begins any more."""
+        told = len(self._unnoted)
         endings = self._take_endings()
-        self._tally.unfinished += [_cut_short(ending) for ending in endings if ending.called_off]
+        new = endings[told:]
+        self._tally.unfinished += [_cut_short(ending) for ending in new if ending.called_off]
         if endings:
             self._look(Look(now=self._now(), endings=endings))
 
@@ -354,15 +356,13 @@ class Keeper:
         """Give up what runs yet, and what waits, and tell the store."""
         for fire in list(self._running):
             self._tally.abandon(fire, f"{describe_fire(fire)}: left behind, it did not end")
-        try:
-            waiting = self.waiting()
+        try:  # what waits in a shared store, the next process goes on with
+            waiting = {} if self._store.is_shared else self.waiting()
             self._store.leave(self._unnoted, self._now())
         except WriteError as error:
             logger.error("the store was not told how fires ended: {}", error)
             self._tally.unsaved += len(self._unnoted)
             return
-        if self._store.is_shared:
-            return  # the next process goes on with them
         for name, count in waiting.items():
             self._tally.drop(name, "stopped", count)
             self._tally.unfinished.append(f"{name}: {count} that waited did not run")
