@@ -12,14 +12,14 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from instrumentation.errors import InvalidConfig
-from workermanager.database.transactions import PATIENCE_S
 from workermanager.redaction import one_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["open_engine"]
+__all__ = ["PATIENCE_S", "open_engine"]
 
+PATIENCE_S: Final = 60.0  # longer than a restart or a failover takes
 _OPEN_TIMEOUT_S: Final = 5  # for a database that another program keeps locked
 _CONNECT_TIMEOUT_S: Final = 10
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "cockroachdb": "cockroachdb+psycopg"}

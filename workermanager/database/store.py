@@ -10,11 +10,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from instrumentation.errors import InvalidConfig
-from workermanager.database.engine import open_engine
+from workermanager.database.engine import PATIENCE_S, open_engine
 from workermanager.database.inserts import Inserter
 from workermanager.database.ledger import LEDGER, Ledger
 from workermanager.database.refusals import refusal
-from workermanager.database.transactions import PATIENCE_S, Transactions
+from workermanager.database.transactions import Transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
