@@ -185,7 +185,7 @@ class Keeper:
             look = Look(
                 now=now,
                 endings=endings,
-                ahead_ns=self._roster.ahead_ns,
+                ahead_ns=self._most_ahead,
                 names=list(dict.fromkeys(names)),
                 room=room,
                 is_round=is_round,
