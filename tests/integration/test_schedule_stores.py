@@ -613,6 +613,20 @@ def test_a_file_that_is_no_database_is_refused_in_a_line(tmp_path):
             ScheduleStore(f"sqlite:///{tmp_path}/text.db", read_only=read_only)
 
 
+def test_a_row_that_this_version_cannot_read_is_named(opened):
+    hand = opened()
+    hand.enroll(every_second())
+
+    def damage(connection):
+        [row] = hand.store._tables.schedules(connection)
+        damaged = row._replace(schedule=row.schedule.replace('"every"', '"lunar"'))
+        hand.store._tables.write_schedule(connection, damaged)
+
+    hand.store._run(damage)
+    with pytest.raises(InvalidConfig, match="schedule tick: its row is damaged: timetable"):
+        hand.store.entries(T0)
+
+
 def test_a_lease_of_nothing_is_refused(tmp_path):
     with pytest.raises(InvalidConfig, match="lease: 0 leaves no time"):
         ScheduleStore(f"sqlite:///{tmp_path}/one.db", lease=timedelta(0))

@@ -370,7 +370,7 @@ class ScheduleStore:
         if known is None or known[0] != row.schedule:
             try:
                 schedule = Schedule.of(json.loads(row.schedule))
-            except (ValueError, LookupError) as error:
+            except (ValueError, LookupError, InvalidConfig) as error:
                 raise InvalidConfig(f"schedule {row.name}: its row is damaged: {error}") from error
             known = self._parsed[row.name] = (row.schedule, schedule)
         return known[1]
