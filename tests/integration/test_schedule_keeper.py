@@ -6,6 +6,7 @@ import threading
 
 from instrumentation.errors import WriteError
 from tests.kit.schedule_player import S
+from workermanager.cancelling import Context
 from workermanager.scheduler.clocks import Look
 from workermanager.scheduler.crew import Crew
 from workermanager.scheduler.keeper import Keeper
@@ -14,7 +15,9 @@ from workermanager.scheduler.notify import Notifier
 from workermanager.scheduler.performing import Duty
 from workermanager.scheduler.report import Tally
 from workermanager.scheduler.roster import Roster
+from workermanager.timetables.fires import Ending, Fire, FireState
 from workermanager.timetables.schedule import make_schedule
+from workermanager.timetables.store import Findings
 from workermanager.timetables.timetable import cron, every
 
 T0 = 1_767_225_600 * S  # 2026-01-01
@@ -72,7 +75,7 @@ class Failing(MemoryStore):
         return super().look(look)
 
 
-def _keep(timetable, store=None, **policies):
+def _keep(timetable, store=None, *, most_ahead_ns=0, **policies):
     clock = Clock()
     store = store or MemoryStore()
     tally = Tally()
@@ -86,7 +89,7 @@ def _keep(timetable, store=None, **policies):
         jumps=clock,
         notifier=Notifier(),
         grace_ns=0,
-        most_ahead_ns=0,
+        most_ahead_ns=most_ahead_ns,
     )
     job = Job(clock)
     (schedule,) = store.enroll([make_schedule("job", timetable, **policies)], clock.now())
@@ -116,6 +119,22 @@ def test_endings_that_the_store_would_not_take_are_told_again():
     assert entry.progress.counts.ran == 3
     entry.progress.counts.check()
     assert tally.report({}).counts.ran == 3
+
+
+def test_what_a_stop_cut_short_is_named_once_however_often_the_store_fails():
+    store = Failing()
+    _, keeper, _, tally = _keep(every("10s"), store)
+    fire = Fire("job", T0, T0)
+    keeper._running[fire] = Context()
+    keeper._note(
+        Ending(fire, FireState.FAILED, T0, T0, "cancelled: it stopped", called_off=True), None
+    )
+    tally.note(Findings(starts=[fire]))
+    store.fails = 2
+    for _ in range(2):
+        keeper._look_back()
+    assert len(keeper._unnoted) == 1
+    assert len(tally.unfinished) == 1
 
 
 def test_fires_that_fell_due_while_the_store_failed_are_decided_when_it_goes_on():
@@ -172,6 +191,22 @@ def test_the_keeper_tells_systemd_that_it_lives_at_each_interval():
     keeper._notifier = Spy()
     _pass(clock, keeper, 60)
     assert 5 <= len(told) <= 8
+
+
+def test_others_who_ask_for_the_next_moment_touch_no_roster():
+    _, keeper, _, _ = _keep(every("10s"))
+    keeper.turn()
+    keeper._roster = None
+    assert keeper.next_moment == T0 + 10 * S
+
+
+def test_a_look_that_was_planned_further_ahead_than_others_take_now_begins_its_fire():
+    clock, keeper, job, _ = _keep(every("10s"), most_ahead_ns=20_000_000)
+    keeper.turn()
+    clock.wall = keeper.next_moment
+    keeper._roster.ahead_ns = 1
+    keeper.turn()
+    assert (clock.wall < T0 + 10 * S, job.dues) == (True, [T0 + 10 * S])
 
 
 def test_a_crew_that_is_closed_has_no_threads():

@@ -441,7 +441,8 @@ def check_house(house, todo):
         for number, deed in enumerate(todo, 1):
             house.do(deed, number)
         stage = house.stage
-        stage.play(max(stage.now, T0 + 4 * S) + S)
+        # A process that is killed is dead after some looks of the others, a second apart.
+        stage.play(max(stage.now, T0 + 4 * S) + (S if house.url is None else 6 * S))
         check_counts(house.store, stage.now)
         for entry in house.store.entries(stage.now):
             check_fires(house, entry)
@@ -493,7 +494,7 @@ def is_idle(house, schedule, run):
     """True where nothing stood in the way of a fire when it was planned."""
     planned = run.fire.planned
     since = planned - 21 * MS
-    if schedule.pause_after or any(began <= planned <= end + 2 * S for began, end in house.blind):
+    if schedule.pause_after or any(began <= planned <= end + 6 * S for began, end in house.blind):
         return False
     others = [
         one

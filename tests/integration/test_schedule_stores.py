@@ -40,6 +40,14 @@ class Time:
     def __call__(self):
         return self.now
 
+    def pass_by(self, passing, *watching):
+        """So much passes, and some look three times in it, but for the last one."""
+        for _ in range(2):
+            self.now += 5 * S
+            for hand in watching:
+                hand.look(T0, is_round=True, room=0)
+        self.now += passing - 10 * S
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
@@ -395,13 +403,26 @@ def test_a_process_that_was_not_heard_of_for_the_lease_is_dead(pair):
     [fire] = silent.look(T0, "once").starts
     watching.enroll(single())
     watching.look(T0 + 1, is_round=True)
-    time.now += 15 * S - 1
+    time.pass_by(15 * S - 1, watching)
     assert watching.look(T0 + 2, is_round=True).lost == []
     time.now += 1
     [lost] = watching.look(T0 + 3, is_round=True).lost
     assert (lost.fire, lost.reason, lost.ended) == (fire, "lost: its process ended", T0 + 3)
     assert watching.counts("once") == {"due": 1, "failed": 1}
     assert watching.look(T0 + 4, is_round=True).lost == []
+
+
+def test_nobody_is_dead_because_whoever_watches_could_not_look(pair):
+    silent, watching, time = pair
+    silent.enroll(single())
+    [fire] = silent.look(T0, "once").starts
+    watching.enroll(single())
+    watching.look(T0, is_round=True)
+    time.now += 90 * S  # the database was locked, for both
+    assert watching.look(T0, is_round=True).lost == []
+    assert silent.look(T0, ended=[fire]).fenced == []
+    time.pass_by(15 * S, watching)
+    assert watching.look(T0, is_round=True).lost == []
 
 
 def test_a_process_that_beats_lives(pair):
@@ -437,7 +458,7 @@ def test_whoever_was_taken_for_dead_ends_its_fires_too_late_and_enters_itself_an
     [fire] = silent.look(T0, "once").starts
     watching.enroll(single())
     watching.look(T0, is_round=True)
-    time.now += 15 * S
+    time.pass_by(15 * S, watching)
     watching.look(T0, is_round=True)
     assert not watching.entry("tick").is_served
     findings = silent.look(T0 + S, "tick", ended=[fire])
@@ -476,7 +497,7 @@ def test_an_idle_process_that_was_taken_for_dead_enters_itself_anew_at_its_round
     silent.enroll(every_second())
     silent.look(T0 + S, ended=silent.look(T0 + S, "tick").starts)
     watching.look(T0, is_round=True)
-    time.now += 15 * S
+    time.pass_by(15 * S, watching)
     watching.look(T0, is_round=True)
     silent.look(T0, is_round=True)
     assert watching.entry("tick").is_served
@@ -489,14 +510,14 @@ def test_a_lost_fire_runs_again_at_most_three_times_in_all(pair):
     attempts = [silent.look(T0, "once").starts[0].attempt]
     watching.look(T0, is_round=True, room=0)
     for attempt in (2, 3):
-        time.now += 15 * S
+        time.pass_by(15 * S, watching)
         findings = watching.look(T0, is_round=True, room=0)
         assert findings.lost == []
         assert findings.outlooks["once"].waits_since == T0
         attempts += [fire.attempt for fire in silent.look(T0, "once").starts]
         assert attempts[-1] == attempt
         watching.look(T0, is_round=True, room=0)
-    time.now += 15 * S
+    time.pass_by(15 * S, watching)
     [lost] = watching.look(T0, is_round=True).lost
     assert lost.fire.attempt == 3
     assert attempts == [1, 2, 3]
@@ -508,7 +529,7 @@ def test_an_earlier_attempt_says_nothing_of_the_one_that_runs(pair):
     silent.enroll(single(lost="rerun"))
     [first] = silent.look(T0, "once").starts
     watching.look(T0, is_round=True)
-    time.now += 15 * S
+    time.pass_by(15 * S, watching)
     watching.look(T0, is_round=True)
     [second] = silent.look(T0, "once").starts
     assert silent.look(T0, ended=[first]).fenced != []
@@ -523,7 +544,7 @@ def test_of_two_who_find_a_dead_process_one_settles_its_fires(opened):
     silent.look(T0, *(f"job-{n}" for n in range(5)))
     for hand in others:
         hand.look(T0, is_round=True)
-    time.now += 15 * S
+    time.pass_by(15 * S, *others)
     found = []
     threads = [
         threading.Thread(target=lambda hand=hand: found.extend(hand.look(T0, is_round=True).lost))
@@ -604,6 +625,20 @@ def test_a_file_that_is_no_database_is_refused_in_a_line(tmp_path):
     for read_only in (False, True):
         with pytest.raises((InvalidConfig, WriteError), match="not a database"):
             ScheduleStore(f"sqlite:///{tmp_path}/text.db", read_only=read_only)
+
+
+def test_a_row_that_this_version_cannot_read_is_named(opened):
+    hand = opened()
+    hand.enroll(every_second())
+
+    def damage(connection):
+        [row] = hand.store._tables.schedules(connection)
+        damaged = row._replace(schedule=row.schedule.replace('"every"', '"lunar"'))
+        hand.store._tables.write_schedule(connection, damaged)
+
+    hand.store._run(damage)
+    with pytest.raises(InvalidConfig, match="schedule tick: its row is damaged: timetable"):
+        hand.store.entries(T0)
 
 
 def test_a_lease_of_nothing_is_refused(tmp_path):

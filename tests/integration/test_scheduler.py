@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -21,8 +23,11 @@ from workermanager import (
     at,
     every,
 )
+from workermanager.database import schedule_store
 from workermanager.scheduler.memory import MemoryStore
 from workermanager.scheduler.roster import Roster
+from workermanager.scheduler.stores import open_store
+from workermanager.timetables.schedule import make_schedule
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 PATIENCE_S = 20.0
@@ -122,32 +127,33 @@ def test_a_schedule_may_be_added_while_it_runs():
     assert scheduler.report().counts.due == 1
 
 
-def test_a_run_waits_for_what_a_hook_has_added():
-    def add_another(result):
-        if result.schedule == "first":
-            scheduler.add(lambda ctx, params: None, after("1ms"), name="second")
+def test_a_run_goes_on_with_what_its_fires_add():
+    ran = []
 
-    scheduler = Scheduler(on_success=add_another)
-    scheduler.add(lambda ctx, params: None, after(0), name="first")
-    running = threading.Thread(target=scheduler.run, daemon=True)
-    running.start()
-    running.join(PATIENCE_S)
-    assert not running.is_alive()
-    assert scheduler.report().counts.ran == 2
+    def first(ctx, params):
+        scheduler.add(lambda ctx, params: ran.append(ctx.now), after("1ms"), name="second")
+
+    scheduler = Scheduler()
+    scheduler.add(first, after(0), name="first")
+    runner = threading.Thread(target=scheduler.run, daemon=True)
+    runner.start()
+    runner.join(PATIENCE_S)
+    assert not runner.is_alive()
+    assert len(ran) == 1
 
 
-def test_a_fire_that_is_asked_for_is_joined_though_all_was_over():
+def test_what_was_asked_for_after_the_last_fire_is_waited_for():
     gate = Gate()
     with Scheduler() as scheduler:
-        scheduler.add(gate, at(LONG_AGO), name="job")
+        scheduler.add(gate, after(0), name="job")
         gate.is_open.set()
         assert scheduler.join(PATIENCE_S)
         gate.is_open.clear()
         scheduler.run_now("job")
-        assert not scheduler.join(0.0)
+        assert not scheduler.join(0.01)
         gate.is_open.set()
         assert scheduler.join(PATIENCE_S)
-        assert scheduler.report().counts.due == 2
+        assert len(gate.fires) == 2
 
 
 def test_only_the_keeper_looks_into_its_roster(monkeypatch):
@@ -297,41 +303,117 @@ def test_a_scheduler_that_was_never_started_can_be_closed():
     assert scheduler.report().counts.due == 0
 
 
-def test_a_scheduler_that_was_closed_does_not_start():
+def test_what_is_closed_takes_nothing_and_does_not_start():
     scheduler = Scheduler()
     scheduler.close()
-    with pytest.raises(InvalidConfig, match="started or closed before"):
+    with pytest.raises(InvalidConfig, match="is closed: make another"):
+        scheduler.add(lambda ctx, params: None, every("1s"), name="job")
+    with pytest.raises(InvalidConfig, match="is closed: make another"):
         scheduler.start()
 
 
-def test_a_start_that_failed_is_closed_and_may_be_tried_again(monkeypatch):
+@pytest.fixture
+def refusing(monkeypatch):
+    """Has every store refuse what is to be entered, until the test undoes it."""
+
+    def enroll(_store, schedules, _now, **_others):
+        if schedules:
+            raise WriteError("the disk is full")
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "enroll", enroll)
+        yield patch
+
+
+def test_one_that_could_not_start_can_be_closed(refusing):
+    scheduler = Scheduler()
+    scheduler.add(lambda ctx, params: None, every("1s"), name="job")
+    with pytest.raises(WriteError, match="disk"):
+        scheduler.start()
+    scheduler.close()
+
+
+def test_a_start_that_failed_may_be_tried_again(refusing):
     scheduler = Scheduler()
     scheduler.add(lambda ctx, params: None, after(0), name="job")
-    with monkeypatch.context() as patch:
-        patch.setattr(MemoryStore, "enroll", _fail)
-        with pytest.raises(WriteError):
-            scheduler.start()
-    assert scheduler.run().counts.ran == 1
-    other = Scheduler()
-    monkeypatch.setattr(MemoryStore, "enroll", _fail)
     with pytest.raises(WriteError):
-        other.run()
-    other.close()
+        scheduler.start()
+    refusing.undo()
+    assert scheduler.run().counts.ran == 1
 
 
-def test_a_schedule_that_the_store_would_not_take_can_be_added_again(monkeypatch):
+def test_what_the_store_refused_can_be_added_again(refusing):
     with Scheduler() as scheduler:
-        with monkeypatch.context() as patch:
-            patch.setattr(MemoryStore, "enroll", _fail)
-            with pytest.raises(WriteError):
-                scheduler.add(lambda ctx, params: None, after(0), name="job")
+        with pytest.raises(WriteError, match="disk"):
+            scheduler.add(lambda ctx, params: None, after(0), name="job")
+        refusing.undo()
         scheduler.add(lambda ctx, params: None, after(0), name="job")
         assert scheduler.join(PATIENCE_S)
     assert scheduler.report().counts.ran == 1
 
 
-def _fail(*_args, **_kwargs):
-    raise WriteError("the disk is full")
+def test_what_waits_in_the_store_may_begin_before_its_schedule_has_been_entered(tmp_path):
+    url = f"sqlite:///{tmp_path}/schedules.db"
+    with closing(open_store(url)) as store:
+        store.enroll([make_schedule("job", every("1h"))], time.time_ns())
+        store.request("job", time.time_ns())
+    ran = threading.Event()
+    with Scheduler(store=url) as scheduler:
+        enroll = scheduler._store.enroll
+
+        def enroll_slowly(*args, **kwargs):
+            anchored = enroll(*args, **kwargs)
+            assert ran.wait(PATIENCE_S)  # a round finds what waits
+            return anchored
+
+        scheduler._store.enroll = enroll_slowly
+        scheduler.add(lambda ctx, params: ran.set(), every("1h"), name="job")
+    assert scheduler.report().counts.to_dict() | {"ran": 0, "late": 0} == {
+        "due": 1,
+        "ran": 0,
+        "late": 0,
+        "skipped": 0,
+        "failed": 0,
+        "running": 0,
+        "waiting": 0,
+    }
+
+
+def test_a_store_that_is_locked_does_not_hold_up_a_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule_store, "_PATIENCE_S", 0.1)
+    gate = Gate()
+    scheduler = Scheduler(store=f"sqlite:///{tmp_path}/schedules.db", grace="0.1s")
+    scheduler.add(gate, after(0), name="job")
+    scheduler.start()
+    gate.wait_until_entered()
+    with closing(sqlite3.connect(tmp_path / "schedules.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        closer = threading.Thread(target=scheduler.close, daemon=True)
+        closer.start()
+        closer.join(PATIENCE_S)
+        assert not closer.is_alive()
+    report = scheduler.report()
+    assert (report.unsaved, report.exit_code) == (1, 105)
+    [told] = report.unfinished
+    assert "cancelled" in told
+
+
+def test_one_that_drains_for_long_lives():
+    gate = Gate(is_deaf=True)
+    scheduler = Scheduler().start()
+    scheduler.add(gate, after(0), name="job")
+    gate.wait_until_entered()
+    scheduler.stop()
+    turned = scheduler._keeper.turned
+    deadline = time.monotonic() + PATIENCE_S
+    while scheduler._keeper.turned - turned < 1_000_000_000 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    health = scheduler.health()
+    gate.is_open.set()
+    scheduler.close()
+    assert (health.is_live, health.is_ready) == (True, False)
+    assert scheduler._keeper.turned - turned >= 1_000_000_000
 
 
 def test_a_step_that_wants_out_stops_the_scheduler():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,16 +17,20 @@ from workermanager.redaction import one_line
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["open_engine"]
+__all__ = ["PATIENCE_S", "open_engine"]
 
+PATIENCE_S: Final = 60.0  # longer than a restart or a failover takes
 _OPEN_TIMEOUT_S: Final = 5  # for a database that another program keeps locked
-_BUSY_TIMEOUT_MS: Final = 60_000
 _CONNECT_TIMEOUT_S: Final = 10
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "cockroachdb": "cockroachdb+psycopg"}
 
 
-def open_engine(database: str, connections: int, *, only_reads: bool = False) -> Engine:
+def open_engine(
+    database: str, connections: int, *, only_reads: bool = False, patience_s: float = PATIENCE_S
+) -> Engine:
     """An engine that has connected once; it keeps at most so many connections.
+
+    A connection, and on SQLite the write lock, are waited for ``patience_s``.
 
     One that ``only_reads`` creates no SQLite file, changes none, and waits for nobody who writes.
 
@@ -39,7 +44,7 @@ def open_engine(database: str, connections: int, *, only_reads: bool = False) ->
         shown = f"database {url.render_as_string(hide_password=True)}"
         if only_reads and _is_missing(url):
             raise InvalidConfig(f"{shown}: there is no such file")
-        engine = _engine(url, connections, only_reads=only_reads)
+        engine = _engine(url, connections, patience_s, only_reads=only_reads)
         engine.connect().close()
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise InvalidConfig(f"{shown}: no driver for it is installed ({error})") from None
@@ -63,7 +68,7 @@ def _is_missing(url: URL) -> bool:
     )
 
 
-def _engine(url: URL, connections: int, *, only_reads: bool) -> Engine:
+def _engine(url: URL, connections: int, patience_s: float, *, only_reads: bool) -> Engine:
     if url.get_backend_name() != "sqlite":
         return create_engine(
             url,
@@ -71,7 +76,7 @@ def _engine(url: URL, connections: int, *, only_reads: bool) -> Engine:
             connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=_BUSY_TIMEOUT_MS / 1_000,
+            pool_timeout=patience_s,
         )
     in_memory = url.database in (None, "", ":memory:")
     engine = create_engine(
@@ -82,16 +87,16 @@ def _engine(url: URL, connections: int, *, only_reads: bool) -> Engine:
     )
     if only_reads:
         return engine
-    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "connect", partial(_set_up_sqlite, round(patience_s * 1_000)))
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
+def _set_up_sqlite(busy_timeout_ms: int, connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver's deferred BEGIN deadlocks; see _begin_immediate
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
-    connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    connection.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
 
 
 def _begin_immediate(connection: Connection) -> None:

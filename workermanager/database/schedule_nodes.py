@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch", "has_ended", "this_node"]
 
+_LOOKS_A_LEASE: Final = 3
 _LONGEST: Final = 150  # characters of a name, before what makes it unique
 
 
@@ -42,22 +43,28 @@ def _boot() -> str:
 
 
 class Watch:
-    """Watches the beats of others by a clock of our own: no two machines' clocks are compared."""
+    """Watches the beats of others by a clock of our own: no two machines' clocks are compared.
+
+    From one look to the next a third of the lease passes at most. Where it was more, the database
+    was locked or away, or we were stopped: whoever could not beat then is not dead for that.
+    """
 
     def __init__(self, lease_ns: int, monotonic: Callable[[], int]) -> None:
         self._lease_ns = lease_ns
+        self._longest_ns = -(-lease_ns // _LOOKS_A_LEASE)
         self._monotonic = monotonic
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._looked = monotonic()
+        self._silent: dict[str, tuple[int, int]] = {}
 
     def find_dead(self, nodes: Iterable[NodeRow]) -> list[NodeRow]:
         """Those that have ended, or whose beat has not changed for the lease."""
-        now, seen, dead = self._monotonic(), {}, []
+        now = self._monotonic()
+        passed, self._looked = min(now - self._looked, self._longest_ns), now
+        known, self._silent, dead = self._silent, {}, []
         for node in nodes:
-            beat, since = self._seen.get(node.id, (node.beat, now))
-            if beat != node.beat:
-                since = now
-            seen[node.id] = (node.beat, since)
-            if now - since >= self._lease_ns or has_ended(node):
+            beat, silent_ns = known.get(node.id, (None, 0))
+            silent_ns = silent_ns + passed if beat == node.beat else 0
+            self._silent[node.id] = (node.beat, silent_ns)
+            if silent_ns >= self._lease_ns or has_ended(node):
                 dead.append(node)
-        self._seen = seen
         return dead

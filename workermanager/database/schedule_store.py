@@ -45,6 +45,9 @@ __all__ = ["ScheduleStore"]
 T = TypeVar("T")
 
 _CONNECTIONS: Final = 4  # the scheduler's, and whoever pauses or lists meanwhile
+_PATIENCE_S: Final = (
+    10.0  # whoever looks comes again, and has to end a drain and tell that it lives
+)
 _BEATS_A_LEASE: Final = 3
 _MOST_WAITING: Final = 1_000  # schedules, that a round looks at
 _PRUNED_A_ROUND: Final = 1_000
@@ -86,7 +89,7 @@ class ScheduleStore:
         lease_ns, self._keep_ns = parse_duration(lease, "lease"), parse_duration(keep, "keep")
         if not lease_ns:
             raise InvalidConfig("lease: 0 leaves no time to be heard of; write 15s or so")
-        self._database = Database(url, _CONNECTIONS, only_reads=read_only)
+        self._database = Database(url, _CONNECTIONS, only_reads=read_only, patience_s=_PATIENCE_S)
         self._tables = ScheduleTables(self._database.dialect)
         self._node = this_node(node)
         self._watch = Watch(lease_ns, monotonic)
@@ -120,9 +123,14 @@ class ScheduleStore:
         """
         wanted = {schedule.name: schedule for schedule in schedules}
         with self._lock:
-            return self._run(
-                lambda connection: self._enroll(connection, wanted, now, targets or {})
-            )
+            serves = frozenset(self._serves)
+            try:
+                return self._run(
+                    lambda connection: self._enroll(connection, wanted, now, targets or {})
+                )
+            except BaseException:
+                self._serves = {*serves}
+                raise
 
     def _enroll(
         self,
@@ -362,7 +370,7 @@ class ScheduleStore:
         if known is None or known[0] != row.schedule:
             try:
                 schedule = Schedule.of(json.loads(row.schedule))
-            except (ValueError, LookupError) as error:
+            except (ValueError, LookupError, InvalidConfig) as error:
                 raise InvalidConfig(f"schedule {row.name}: its row is damaged: {error}") from error
             known = self._parsed[row.name] = (row.schedule, schedule)
         return known[1]

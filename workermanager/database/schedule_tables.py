@@ -6,6 +6,7 @@ of it then is true until the transaction ends. A fire's row is always written wh
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
@@ -34,7 +35,7 @@ from workermanager.timetables.fires import FireState
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from sqlalchemy import BindParameter, Connection
+    from sqlalchemy import BindParameter, Connection, Row
     from sqlalchemy.engine import Dialect
 
 __all__ = ["SCHEDULES", "ScheduleTables"]
@@ -98,19 +99,7 @@ _nodes: Final = Table(
     Column("serves", Text, nullable=False),
 )
 
-_names: Final[BindParameter[Any]] = bindparam("names", expanding=True)
 _node: Final[BindParameter[Any]] = bindparam("node")
-_read_schedules: Final = (
-    select(_schedules)
-    .where(_schedules.c.name.in_(_names))
-    .order_by(_schedules.c.name)
-    .with_for_update()
-)
-_read_open: Final = (
-    select(_fires)
-    .where(_fires.c.state.in_(_OPEN), _fires.c.schedule.in_(_names))
-    .order_by(_fires.c.planned, _fires.c.due)
-)
 _read_running: Final = select(_fires).where(
     _fires.c.state == FireState.RUNNING.value, _fires.c.node == _node
 )
@@ -140,7 +129,16 @@ class ScheduleTables:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        place = "?" if dialect.paramstyle == "qmark" else "%s"
+        self._place = place = "?" if dialect.paramstyle == "qmark" else "%s"
+        locked = "" if dialect.name == "sqlite" else " FOR UPDATE"
+        self._read_schedules = (
+            f"SELECT {', '.join(ScheduleRow._fields)} FROM {_schedules.name} "  # noqa: S608 - names of our own
+            f"WHERE name IN (%) ORDER BY name{locked}"
+        )
+        self._read_open = (
+            f"SELECT {', '.join(FireRow._fields)} FROM {_fires.name} "  # noqa: S608 - as above
+            f"WHERE state IN {_OPEN} AND schedule IN (%) ORDER BY planned, due"
+        )
         self._add_schedule = (
             f"{_insert(_schedules, ScheduleRow._fields, place)} ON CONFLICT (name) DO NOTHING"
         )
@@ -180,12 +178,11 @@ class ScheduleTables:
         rows = connection.execute(select(_schedules).order_by(_schedules.c.name))
         return [ScheduleRow(*row) for row in rows]
 
-    @staticmethod
-    def lock_schedules(connection: Connection, names: Collection[str]) -> Iterator[ScheduleRow]:
+    def lock_schedules(
+        self, connection: Connection, names: Collection[str]
+    ) -> Iterator[ScheduleRow]:
         """Those of the names that there are, locked in one order, so that nobody deadlocks."""
-        for some in _parts(sorted(names)):
-            for row in connection.execute(_read_schedules, {"names": some}):
-                yield ScheduleRow(*row)
+        return starmap(ScheduleRow, self._read(connection, self._read_schedules, names))
 
     def add_schedules(self, connection: Connection, rows: Iterable[ScheduleRow]) -> None:
         """Enter those whose name nobody has."""
@@ -223,12 +220,9 @@ class ScheduleTables:
 
     # Fires
 
-    @staticmethod
-    def open_fires(connection: Connection, names: Collection[str]) -> Iterator[FireRow]:
+    def open_fires(self, connection: Connection, names: Collection[str]) -> Iterator[FireRow]:
         """What waits or runs of schedules, the earliest planned of each first."""
-        for some in _parts(sorted(names)):
-            for row in connection.execute(_read_open, {"names": some}):
-                yield FireRow(*row)
+        return starmap(FireRow, self._read(connection, self._read_open, names))
 
     @staticmethod
     def running_on(connection: Connection, node: str) -> list[FireRow]:
@@ -306,15 +300,19 @@ class ScheduleTables:
             drop = drop.where(_nodes.c.beat == beat)
         return bool(connection.execute(drop).rowcount)
 
+    def _read(
+        self, connection: Connection, text: str, names: Collection[str]
+    ) -> Iterator[Row[Any]]:
+        ordered = sorted(names)
+        for start in range(0, len(ordered), _MOST_NAMES):
+            some = tuple(ordered[start : start + _MOST_NAMES])
+            places = ", ".join([self._place] * len(some))
+            yield from connection.exec_driver_sql(text.replace("%", places, 1), some)
+
     @staticmethod
     def _execute(connection: Connection, text: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             connection.exec_driver_sql(text, list(rows))
-
-
-def _parts(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), _MOST_NAMES):
-        yield names[start : start + _MOST_NAMES]
 
 
 def _insert(table: Table, columns: Sequence[str], place: str) -> str:

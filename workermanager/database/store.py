@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from instrumentation.errors import InvalidConfig
-from workermanager.database.engine import open_engine
+from workermanager.database.engine import PATIENCE_S, open_engine
 from workermanager.database.inserts import Inserter
 from workermanager.database.ledger import LEDGER, Ledger
 from workermanager.database.refusals import refusal
@@ -34,15 +34,25 @@ _CREATE_ATTEMPTS: Final = 3
 class Database:
     """An open database. `close` it; ``is_over``, once set, ends every wait for it.
 
+    A transaction that does not succeed is tried again for ``patience_s``, and waits as long for
+    a lock.
+
     Raises:
         InvalidConfig: it cannot be opened.
     """
 
-    def __init__(self, url: str, connections: int = 1, *, only_reads: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        connections: int = 1,
+        *,
+        only_reads: bool = False,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.url = url
         self.is_over = threading.Event()
-        self._engine = open_engine(url, connections, only_reads=only_reads)
-        self.transactions = Transactions(self._engine, self.is_over.wait)
+        self._engine = open_engine(url, connections, only_reads=only_reads, patience_s=patience_s)
+        self.transactions = Transactions(self._engine, self.is_over.wait, patience_s=patience_s)
         self.inserter = Inserter(self._engine.dialect)
 
     @property

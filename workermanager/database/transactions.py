@@ -17,6 +17,7 @@ from loguru import logger
 
 from instrumentation.seeds import seeded_random
 from workermanager.database.deadlines import begun, taken
+from workermanager.database.engine import PATIENCE_S
 from workermanager.database.refusals import (
     error_code,
     is_cut_short,
@@ -40,7 +41,6 @@ T = TypeVar("T")
 _FIRST_WAIT_S: Final = 0.02
 _LONGEST_WAIT_S: Final = 1.0
 _WORTH_TELLING_S: Final = 1.0
-PATIENCE_S: Final = 60.0  # longer than a restart or a failover takes
 
 
 class Transactions:

@@ -46,7 +46,8 @@ class Keeper:
     """Turns from `start` until it is told to `stop` and has drained.
 
     ``steady`` and ``now`` are nanoseconds that only pass, and those since 1970. ``settled`` is set
-    when nothing runs and no fire is left to come, or all is over.
+    when nothing runs and no fire is left to come, or all is over. ``turned`` is when it last turned
+    (steady), ``next_moment`` when the next look is due.
     """
 
     def __init__(  # noqa: PLR0913 - one place makes it
@@ -69,7 +70,7 @@ class Keeper:
         self.is_stopping = False
         self.crash: BaseException | None = None
         self.turned = 0
-        self.next_moment: int | None = None  # when the next look is due, as of the last one
+        self.next_moment: int | None = None  # told to others, who must not touch the roster
         self._store = store
         self._crew = crew
         self._tally = tally
@@ -92,6 +93,7 @@ class Keeper:
         self._running: dict[Fire, Context] = {}
         self._scope = Context(name="the scheduler")
         self._bell = Bell()
+        self._settling = threading.Lock()  # what is to be done is told before; see `_unsettle`
         self._next_round = 0
         self._next_alive = 0
         self._thread = threading.Thread(target=self._main, name="schedule-keeper", daemon=True)
@@ -102,19 +104,24 @@ class Keeper:
         """Begin to turn."""
         self._thread.start()
 
+    def expect(self, duty: Duty) -> None:
+        """Know a schedule that is being entered: the store may give fires of it that waited."""
+        self._duties[duty.schedule.name] = duty
+
     def enter(self, duty: Duty) -> None:
         """Keep one more schedule, which the store knows already."""
-        self._duties[duty.schedule.name] = duty
+        self.expect(duty)
         self._entering.append(duty)
-        self._stir()
+        self._unsettle()
 
     def nudge(self, name: str) -> None:
         """Look at a schedule now: somebody has asked for a fire, or changed it."""
         self._nudges.append(name)
-        self._stir()
+        self._unsettle()
 
-    def _stir(self) -> None:
-        with self._settling:  # who waits already keeps the flag that will be set
+    def _unsettle(self) -> None:
+        """Something is to be done: whoever waits, waits for that."""
+        with self._settling:
             if self.settled.is_set() and not self.is_over:
                 self.settled = Flag()
         self._bell.ring()
@@ -155,6 +162,7 @@ class Keeper:
             self._drain()
         except BaseException as crash:  # noqa: BLE001 - it surfaces in the scheduler
             self.crash = crash
+            logger.error("the schedules are kept no more: {!r}", crash)
             self._scope.cancel(crash)
         finally:
             with self._settling:
@@ -178,7 +186,7 @@ class Keeper:
             look = Look(
                 now=now,
                 endings=endings,
-                ahead_ns=self._roster.ahead_ns,
+                ahead_ns=self._most_ahead,
                 names=list(dict.fromkeys(names)),
                 room=room,
                 is_round=is_round,
@@ -186,7 +194,6 @@ class Keeper:
             self._look(look)
         if is_round:
             self._next_round = now + _ROUND_NS
-        self.turned = now
         self._tell_alive()
         self.next_moment = self._roster.next_moment
         with self._settling:
@@ -294,8 +301,9 @@ class Keeper:
             self._nudges.extend(list(self._duties))
 
     def _tell_alive(self) -> None:
-        """Tell systemd, as often as it wants to hear, that this loop turns."""
+        """Note that this loop turns, and tell systemd as often as it wants to hear it."""
         interval, now = self._notifier.interval_s, self._steady()
+        self.turned = now
         if interval is not None and now >= self._next_alive:
             self._next_alive = now + int(interval * 1e9)
             self._notifier.alive()
@@ -304,7 +312,7 @@ class Keeper:
         """How long nothing is to be done, in nanoseconds, unless the bell rings."""
         if self._ended or self._entering or self._nudges:
             return 0
-        now, moment = self._now(), self._roster.next_moment
+        now, moment = self._now(), self.next_moment
         limits = [now + self._longest_wait]
         if moment is not None:
             is_full = len(self._running) >= self._crew.size
@@ -338,8 +346,10 @@ class Keeper:
 
     def _look_back(self) -> None:
         """Note what has ended since the last look; nothing begins any more."""
+        told = len(self._unnoted)
         endings = self._take_endings()
-        self._tally.unfinished += [_cut_short(ending) for ending in endings if ending.called_off]
+        new = endings[told:]
+        self._tally.unfinished += [_cut_short(ending) for ending in new if ending.called_off]
         if endings:
             self._look(Look(now=self._now(), endings=endings))
 
@@ -347,15 +357,13 @@ class Keeper:
         """Give up what runs yet, and what waits, and tell the store."""
         for fire in list(self._running):
             self._tally.abandon(fire, f"{describe_fire(fire)}: left behind, it did not end")
-        try:
-            waiting = self.waiting()
+        try:  # what waits in a shared store, the next process goes on with
+            waiting = {} if self._store.is_shared else self.waiting()
             self._store.leave(self._unnoted, self._now())
         except WriteError as error:
             logger.error("the store was not told how fires ended: {}", error)
             self._tally.unsaved += len(self._unnoted)
             return
-        if self._store.is_shared:
-            return  # the next process goes on with them
         for name, count in waiting.items():
             self._tally.drop(name, "stopped", count)
             self._tally.unfinished.append(f"{name}: {count} that waited did not run")

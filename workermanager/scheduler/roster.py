@@ -102,8 +102,9 @@ class Roster:
     @property
     def is_empty(self) -> bool:
         """True if no fire waits, and none is left to come."""
-        has_waiting = any(one.waits_since is not None for one in self._outlooks.values())
-        return self.next_moment is None and not has_waiting
+        return self.next_moment is None and all(
+            one.waits_since is None for one in self._outlooks.values()
+        )
 
     def _wake_at(self, name: str, moment: int) -> None:
         if self._wakes.get(name) != moment:

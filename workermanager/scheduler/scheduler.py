@@ -153,7 +153,8 @@ class Scheduler:
             target: what the command line shows as what is run.
 
         Raises:
-            InvalidConfig: a setting that cannot be, or the name is taken.
+            InvalidConfig: a setting that cannot be, the name is taken, or it is closed.
+            WriteError: it runs, and the store does not go on.
         """
         name = name_of(what) if name is None else name
         schedule = make_schedule(
@@ -169,6 +170,7 @@ class Scheduler:
         )
         hooks = (_check_hook(on_success, "on_success"), _check_hook(on_failure, "on_failure"))
         with self._lock:
+            self._check_open()
             if name in self._duties:
                 raise InvalidConfig(f"there is a schedule {name!r} already: give another name=…")
             duty = Duty(
@@ -179,15 +181,25 @@ class Scheduler:
             )
             if target is not None:
                 self._targets[name] = target
+            self._duties[name] = duty
             if self._is_started:
-                self._enroll([duty])
-            else:
-                self._duties[name] = duty
-        return self._duties[name].schedule
+                try:
+                    self._enroll([duty])
+                except BaseException:
+                    self._forget(name)
+                    raise
+            return self._duties[name].schedule
+
+    def _forget(self, name: str) -> None:
+        self._keeper.leave(name)
+        if (duty := self._duties.pop(name, None)) is not None:
+            duty.job.close()
 
     def _enroll(self, duties: list[Duty]) -> None:
         """Enter schedules in the store, all in one transaction, and keep them."""
         schedules = [duty.schedule for duty in duties]
+        for duty in duties:
+            self._keeper.expect(duty)
         anchored = self._store.enroll(schedules, self._clock.now(), targets=self._targets)
         for duty, schedule in zip(duties, anchored, strict=True):
             kept = Duty(schedule, duty.job, duty.on_success, duty.on_failure)
@@ -202,17 +214,23 @@ class Scheduler:
         The program may end without more ado: running fires are drained first.
 
         Raises:
-            InvalidConfig: it was started before, or the system has not so many threads.
+            InvalidConfig: it was started before, or closed, or the system has not so many threads.
+            WriteError: the store does not go on.
         """
         with self._lock:
-            if self._is_started or self._is_closed:
-                raise InvalidConfig("the scheduler was started or closed before: it starts once")
+            if self._is_started:
+                raise InvalidConfig("the scheduler was started before: it starts once")
+            self._check_open()
             self._enroll(list(self._duties.values()))
             self._crew.start()
             self._is_started = True
             atexit.register(self._at_exit)
             self._keeper.start()
         return self
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise InvalidConfig("the scheduler is closed: make another one")
 
     @property
     def is_stopping(self) -> bool:
@@ -366,9 +384,7 @@ class Scheduler:
         """
         with self._lock:
             self._store.remove(name)
-            self._keeper.leave(name)
-            if (duty := self._duties.pop(name, None)) is not None:
-                duty.job.close()
+            self._forget(name)
 
     def entries(self) -> list[Entry]:
         """Every schedule of the store: its policies, its next due time, its counts."""
@@ -401,12 +417,12 @@ class Scheduler:
 
     def health(self) -> HealthState:
         """How it is, for supervisors; asks neither the store nor what runs."""
-        now, keeper = self._clock.now(), self._keeper
+        keeper = self._keeper
         is_running = self._is_started and not keeper.is_over
         report = self._tally.report({})
         moment = keeper.next_moment
         return HealthState(
-            is_live=is_running and now - keeper.turned < _MOST_SILENT_NS,
+            is_live=is_running and time.monotonic_ns() - keeper.turned < _MOST_SILENT_NS,
             is_ready=is_running and not keeper.is_stopping,
             document={
                 "schedules": len(self._duties),
