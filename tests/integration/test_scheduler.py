@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -21,6 +22,8 @@ from workermanager import (
     at,
     every,
 )
+
+from workermanager.scheduler.memory import MemoryStore
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 PATIENCE_S = 20.0
@@ -249,6 +252,17 @@ def test_a_scheduler_that_was_never_started_can_be_closed():
     scheduler.close()
     scheduler.close()
     assert scheduler.report().counts.due == 0
+
+
+def test_one_that_cannot_be_started_says_why_and_can_be_closed(monkeypatch):
+    scheduler = Scheduler()
+
+    def refuse(self, *args, **kwargs):
+        raise InvalidConfig("no room")
+
+    monkeypatch.setattr(MemoryStore, "enroll", refuse)
+    with pytest.raises(InvalidConfig, match="no room"), closing(scheduler):
+        scheduler.start()
 
 
 def test_a_step_that_wants_out_stops_the_scheduler():
