@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.kit.schedule_player import Player, S
 from workermanager.timetables.moments import to_moment
-from workermanager.timetables.schedule import make_schedule
+from workermanager.timetables.schedule import FOREVER, make_schedule
 from workermanager.timetables.timetable import after, at, cron, every
 
 T0 = to_moment(datetime(2026, 1, 1, tzinfo=UTC))
@@ -175,6 +175,14 @@ def test_failures_in_a_row_pause_a_schedule():
     player.play(T0 + 115 * S)
     assert _seconds(player.dues()) == [10, 20, 30, 100, 110]
     assert player.skips == {("job", "paused"): 6}
+
+
+def test_a_pause_is_never_longer_than_forever():
+    player = _player(_job(pause_after=1, pause_for="200000d"), fails=True)
+    player.play(T0 + 25 * S)
+    (entry,) = player.store.entries(player.now)
+    assert entry.progress.paused_until == FOREVER
+    assert entry.schedule.timetable.after(FOREVER) is None
 
 
 def test_a_success_ends_the_row_of_failures():

@@ -86,7 +86,7 @@ def settle(schedule: Schedule, progress: Progress, ending: Ending) -> bool:
         return False
     progress.failures = 0
     pause = schedule.pause_for_ns
-    progress.paused_until = FOREVER if pause is None else ending.ended + pause
+    progress.paused_until = FOREVER if pause is None else min(FOREVER, ending.ended + pause)
     return True
 
 
