@@ -22,7 +22,6 @@ from workermanager import (
     at,
     every,
 )
-
 from workermanager.scheduler.memory import MemoryStore
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
