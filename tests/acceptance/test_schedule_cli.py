@@ -3,10 +3,12 @@
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -404,7 +406,9 @@ def test_schedules_are_controlled_while_a_process_runs_them(begin, ask, write):
     assert entries["often"]["misfire"] == "all(20)"
 
     assert ask("pause", "nightly") == {"schedule": "nightly", "paused_until": None}
-    assert by_name(ask("list"))["nightly"]["is_paused"]
+    nightly = by_name(ask("list"))["nightly"]
+    assert nightly["is_paused"]
+    assert nightly["next"] is None
     assert ask("run-now", "nightly")["is_served"]
     is_there = lambda records: records and records[0]["state"] == "ran"  # noqa: E731
     (record,) = until(ask, is_there, "history", "nightly")
@@ -462,6 +466,20 @@ def test_schedules_are_controlled_while_no_process_runs_them(call, ask, write):
     over = call("schedule", "pause", "nightly", "--until", "2026-01-01T00:00", *store)
     assert over.returncode == INVALID
     assert "wanted a moment to come" in over.stderr
+
+
+def test_a_store_of_another_version_is_refused_in_one_line(call, tmp_path):
+    declared = (f"{TARGETS}:ok", "--every", "1h", "--for", "0", "--store", "sqlite:///s.db")
+    assert call("schedule", *declared).returncode == OK
+    with closing(sqlite3.connect(tmp_path / "s.db")) as store:
+        store.execute(
+            "ALTER TABLE workermanager_schedules RENAME COLUMN failures TO failed_of_late"
+        )
+    for args in (declared, ("list", *declared[-2:]), ("pause", "ok", *declared[-2:])):
+        refused = call("schedule", *args)
+        assert refused.returncode == INVALID, refused.stderr
+        assert refused.stderr.startswith("workermanager: the store will not do: ")
+        assert len(refused.stderr.splitlines()) == 1
 
 
 def test_health_is_served_while_it_runs(begin):

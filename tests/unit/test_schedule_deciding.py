@@ -179,6 +179,14 @@ def test_failures_in_a_row_pause_a_schedule():
     assert player.skips == {("job", "paused"): 6}
 
 
+def test_a_pause_is_never_longer_than_forever():
+    player = _player(_job(pause_after=1, pause_for="200000d"), fails=True)
+    player.play(T0 + 25 * S)
+    (entry,) = player.store.entries(player.now)
+    assert entry.progress.paused_until == FOREVER
+    assert entry.schedule.timetable.after(FOREVER) is None
+
+
 def test_a_success_ends_the_row_of_failures():
     player = _player(_job(pause_after=3), fails=lambda fire: fire.due % (30 * S) != T0 % (30 * S))
     player.play(T0 + 200 * S)

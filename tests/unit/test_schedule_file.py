@@ -169,6 +169,7 @@ REFUSED = [
     ("schedules = 3", "there is no schedule in it"),
     ("[schedules]\na = 3", "schedules.a: 3: wanted a table: [schedules.a]"),
     ("x[", "is no TOML: Expected '='"),
+    (f"x = {'[' * 5_000}", "is no TOML: nested too deeply"),
     ("store = 3", "store: 3: wanted the URL of a database"),
     ("threads = 0", "threads: 0: wanted a whole number of 1 or more"),
     ("threads = true", "threads: True: wanted a whole number"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from instrumentation.errors import InvalidConfig
 from workermanager.timetables.jitter import planned
-from workermanager.timetables.moments import SECOND_NS, to_moment
+from workermanager.timetables.moments import LAST_MOMENT, SECOND_NS, to_moment
 from workermanager.timetables.timetable import after, at, cron, every
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -92,6 +92,12 @@ def test_the_last_fire_has_its_whole_jitter():
     for once in (at(START, jitter="1h"), after(0, jitter="1h").anchored(START_NS)):
         assert once.planned("0", START_NS) == planned("0", START_NS, None, 3_600 * SECOND_NS)
         assert once.planned("0", START_NS) > START_NS
+
+
+def test_jitter_does_not_leave_the_range_of_moments():
+    once = at(START, jitter="1000000000000s")
+    starts = [once.planned(f"{n}", START_NS) for n in range(100)]
+    assert max(starts) <= LAST_MOMENT
 
 
 def test_without_jitter_a_fire_starts_when_it_is_due():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
+from instrumentation.errors import InvalidConfig, WriteError
 from workermanager.cli import schedule_control
 from workermanager.config import LOG_FORMATS, LOG_LEVELS, Config, Environment
 from workermanager.durations import parse_duration
@@ -35,6 +36,12 @@ class _Group(click.RichGroup):
         if args and args[0] not in {*self.commands, *ctx.help_option_names}:
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WriteError as error:  # locked for long, gone, or of another version
+            raise InvalidConfig(f"the store will not do: {error}") from error
 
 
 def _panels(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,7 +152,7 @@ def _run(
     own = declaration.settings
     declaration = declaration._replace(
         settings=own._replace(
-            store=store or own.store or config.store,
+            store=next((url for url in (store, own.store, config.store) if url is not None), None),
             threads=threads or own.threads,
             drain=drain or own.drain or config.grace or "30s",
         )

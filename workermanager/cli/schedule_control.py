@@ -42,7 +42,8 @@ def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _require(url: str | None, env_file: Path | None) -> str:
-    url = url or Config.load(Environment(env_file or Path(".env")).values).store
+    if url is None:
+        url = Config.load(Environment(env_file or Path(".env")).values).store
     if url is None:
         raise InvalidConfig("which store? give --store URL or WORKERMANAGER_STORE")
     return url
@@ -217,7 +218,7 @@ def _pause(
         zone = zone_of(entry.schedule.timetable)
         end = FOREVER
         if length is not None:
-            end = now + parse_duration(length, "--for")
+            end = min(FOREVER, now + parse_duration(length, "--for"))
         elif until is not None:
             end = to_moment(read_moment(until, "--until", zone or find_zone(None)), "--until")
         if end <= now:
@@ -269,7 +270,7 @@ def _run_now(name: str, store: str | None, env_file: Path | None, *, as_json: bo
 @click.option(
     "-n",
     "most",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1_000_000_000),
     default=20,
     metavar="N",
     help="How many at most (20).",

@@ -85,6 +85,8 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidConfig(f"cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise InvalidConfig("is no TOML: nested too deeply") from None
     except ValueError as error:
         raise InvalidConfig(f"is no TOML: {error}") from None
 

@@ -142,8 +142,9 @@ class Keeper:
         self._bell.ring()
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait for the thread to end."""
-        self._thread.join(seconds)
+        """Wait for the thread to end, if it has begun."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     @property
     def running(self) -> list[Fire]:

@@ -87,7 +87,7 @@ def settle(schedule: Schedule, progress: Progress, ending: Ending) -> bool:
         return False
     progress.failures = 0
     pause = schedule.pause_for_ns
-    until = FOREVER if pause is None else ending.ended + pause
+    until = FOREVER if pause is None else min(FOREVER, ending.ended + pause)
     progress.paused_until = max(until, progress.paused_until or 0)  # it may be paused already
     return True
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from instrumentation.errors import InvalidConfig
 from workermanager.durations import parse_duration
 from workermanager.timetables.fires import Counts
+from workermanager.timetables.moments import LAST_MOMENT
 from workermanager.timetables.policy import Misfire, check_lost, check_overlap
 from workermanager.timetables.timetable import Once, timetable_of
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FOREVER", "Progress", "Schedule", "check_name", "make_schedule", "next_fires"]
 
-FOREVER: Final = 1 << 62
+FOREVER: Final = LAST_MOMENT  # nothing is due after it
 _SECOND_NS: Final = 1_000_000_000
 _NAME: Final = re.compile(r"\S(?:.{0,98}\S)?")
 
