@@ -313,7 +313,7 @@ def play_like_the_model(drawn, act, todo, store):
             name = kept[deed.which % len(kept)].name
             control(hand, name, deed.kind, moment + lasts)
             steer(models[name], deed.kind, moment + lasts)
-    end = max(stage.now, T0 + HORIZON) + 1
+    end = max(stage.now, T0 + HORIZON) + MS // 2
     stage.play(end)
     check_counts(store, end)
     for entry in store.entries(end):
@@ -515,7 +515,7 @@ def check_reasons(house, schedule, runs, outcomes):
     assert schedule.overlap in ("skip", "queue-one", "cancel-running") or "overlap" not in reasons
     for due, reason in outcomes.items():
         planned = schedule.planned(due)
-        if reason == "overlap" and schedule.overlap == "skip" and not schedule.grace_ns:
+        if reason == "overlap" and schedule.overlap == "skip" and schedule.grace_ns is None:
             assert any(
                 run.fire.planned <= planned + PATIENCE_NS
                 and (run.is_cut or run.ended is None or run.ended >= planned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -566,6 +567,16 @@ def test_a_worker_on_a_clock_of_its_own_may_block():
     report = Worker(job, cron_scheduler_config=config).run()
     assert isinstance(report, ScheduleReport)
     assert len(count) == 3
+
+
+def test_a_config_that_comes_from_another_process_means_what_it_meant():
+    config = pickle.loads(pickle.dumps(CronSchedulerConfig(0.02, TypeOfExecution.SYNC)))
+
+    def job(ctx, params):
+        raise SystemExit
+
+    report = Worker(job, cron_scheduler_config=config).run()
+    assert isinstance(report, ScheduleReport)
 
 
 @pytest.mark.parametrize(
