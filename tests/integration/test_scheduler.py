@@ -335,6 +335,35 @@ def _fail(*_args, **_kwargs):
     raise WriteError("the disk is full")
 
 
+def test_a_step_or_a_hook_cannot_close_the_scheduler_that_runs_it():
+    told = []
+
+    def close(*_):
+        with pytest.raises(InvalidConfig, match="stop.. will do"):
+            scheduler.close()
+        told.append(1)
+
+    scheduler = Scheduler(on_success=close)
+    scheduler.add(close, after(0), name="job")
+    assert scheduler.run().counts.failed == 0
+    assert len(told) == 2
+
+
+def test_whoever_closes_it_second_waits_as_well():
+    gate = Gate()
+    with Scheduler() as scheduler:
+        scheduler.add(gate, after(0), name="job")
+        gate.wait_until_entered()
+        first = threading.Thread(target=scheduler.close)
+        first.start()
+        while not scheduler.is_stopping:
+            time.sleep(0)
+        threading.Timer(0.01, gate.is_open.set).start()
+        scheduler.close()
+        assert scheduler.report().counts.ran == 1
+        first.join()
+
+
 def test_a_step_that_wants_out_stops_the_scheduler():
     def leave(ctx, params):
         raise SystemExit(3)

@@ -8,6 +8,7 @@ from typing import assert_type
 from workermanager import (
     CronSchedulerConfig,
     Exec,
+    FireResult,
     Report,
     Scheduler,
     ScheduleReport,
@@ -19,7 +20,6 @@ from workermanager import (
     cron,
     every,
 )
-from workermanager.scheduler.performing import FireResult
 from workermanager.timetables.schedule import Schedule
 from workermanager.timetables.timetable import Cron, Every, Once
 
