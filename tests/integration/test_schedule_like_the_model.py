@@ -277,7 +277,7 @@ def check_counts(store, now):
 # One keeper that never lacks a thread does exactly what the model does
 
 
-@settings(bounded, max_examples=250)
+@settings(bounded, max_examples=120)
 @given(
     schedules(), ACTS, deeds("pause", "pause until", "resume", "run now", "stall"), st.booleans()
 )
@@ -407,7 +407,7 @@ class House:
             store.close()
 
 
-@settings(bounded, max_examples=150)
+@settings(bounded, max_examples=100)
 @given(
     schedules(),
     ACTS,
@@ -418,7 +418,7 @@ def test_of_every_fire_comes_one_thing_though_threads_are_few(drawn, acts, todo,
     check_house(House(drawn, chooser(acts), how, None), todo)
 
 
-@settings(bounded, max_examples=12)
+@settings(bounded, max_examples=8)
 @given(
     schedules(),
     ACTS,
