@@ -339,7 +339,7 @@ def test_a_step_or_a_hook_cannot_close_the_scheduler_that_runs_it():
     told = []
 
     def close(*_):
-        with pytest.raises(InvalidConfig, match="stop.. will do"):
+        with pytest.raises(InvalidConfig, match=r"stop\(\) will do"):
             scheduler.close()
         told.append(1)
 
