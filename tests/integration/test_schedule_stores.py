@@ -356,6 +356,18 @@ def test_what_runs_in_another_process_is_called_off_at_that_ones_round(opened):
     assert runner.look(T0 + 2 * S, is_round=True).cancels == []
 
 
+def test_a_store_that_was_opened_before_a_fork_is_another_process_after_it(tmp_path, monkeypatch):
+    store = ScheduleStore(f"sqlite:///{tmp_path}/schedules.db")
+    before = store.node
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    store.enroll([every_second()], T0)
+    assert store.node != before
+    forked = store.node
+    store.enroll([every_second()], T0)
+    assert store.node == forked
+    store.close()
+
+
 def test_an_entry_is_served_while_a_process_has_it(opened):
     server, visitor = opened(), opened()
     server.enroll(every_second())

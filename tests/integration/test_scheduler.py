@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import sqlite3
 import threading
 import time
@@ -416,6 +417,35 @@ def test_one_that_drains_for_long_lives():
     assert scheduler._keeper.turned - turned >= 1_000_000_000
 
 
+def test_a_step_or_a_hook_cannot_close_the_scheduler_that_runs_it():
+    told = []
+
+    def close(*_):
+        with pytest.raises(InvalidConfig, match=r"stop\(\) will do"):
+            scheduler.close()
+        told.append(1)
+
+    scheduler = Scheduler(on_success=close)
+    scheduler.add(close, after(0), name="job")
+    assert scheduler.run().counts.failed == 0
+    assert len(told) == 2
+
+
+def test_whoever_closes_it_second_waits_as_well():
+    gate = Gate()
+    with Scheduler() as scheduler:
+        scheduler.add(gate, after(0), name="job")
+        gate.wait_until_entered()
+        first = threading.Thread(target=scheduler.close)
+        first.start()
+        while not scheduler.is_stopping:
+            time.sleep(0)
+        threading.Timer(0.01, gate.is_open.set).start()
+        scheduler.close()
+        assert scheduler.report().counts.ran == 1
+        first.join()
+
+
 def test_a_step_that_wants_out_stops_the_scheduler():
     def leave(ctx, params):
         raise SystemExit(3)
@@ -648,6 +678,16 @@ def test_a_worker_on_a_clock_of_its_own_may_block():
     report = Worker(job, cron_scheduler_config=config).run()
     assert isinstance(report, ScheduleReport)
     assert len(count) == 3
+
+
+def test_a_config_that_comes_from_another_process_means_what_it_meant():
+    config = pickle.loads(pickle.dumps(CronSchedulerConfig(0.02, TypeOfExecution.SYNC)))
+
+    def job(ctx, params):
+        raise SystemExit
+
+    report = Worker(job, cron_scheduler_config=config).run()
+    assert isinstance(report, ScheduleReport)
 
 
 @pytest.mark.parametrize(

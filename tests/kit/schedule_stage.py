@@ -85,7 +85,7 @@ class Hand:
 
     is_gone = False
 
-    def __init__(  # noqa: PLR0913 - all that makes one
+    def __init__(  # noqa: PLR0913 - a keeper has as many
         self,
         stage,
         store,

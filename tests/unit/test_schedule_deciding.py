@@ -322,3 +322,10 @@ def test_a_fire_that_was_asked_for_waits_without_a_look_though_the_grace_is_over
     asked = Fire("job", T0 + 1, T0 + 1, is_manual=True)
     decision = decide(schedule, Progress(T0), [asked], 1, now=T0 + S, room=9)
     assert decision.next_look == T0 + 10 * S
+
+
+def test_who_waits_for_room_stands_in_line_once_however_long_there_is_none():
+    jobs = [make_schedule(name, every("1s"), overlap="queue") for name in ("one", "two")]
+    player = Player(jobs, now=T0, threads=1, takes=600 * S)
+    player.play(T0 + 500 * S)
+    assert len(player.roster._line) <= len(jobs)

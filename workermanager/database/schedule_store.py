@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from copy import copy
@@ -91,6 +92,7 @@ class ScheduleStore:
             raise InvalidConfig("lease: 0 leaves no time to be heard of; write 15s or so")
         self._database = Database(url, _CONNECTIONS, only_reads=read_only, patience_s=_PATIENCE_S)
         self._tables = ScheduleTables(self._database.dialect)
+        self._name = node
         self._node = this_node(node)
         self._watch = Watch(lease_ns, monotonic)
         self._monotonic = monotonic
@@ -123,6 +125,8 @@ class ScheduleStore:
         """
         wanted = {schedule.name: schedule for schedule in schedules}
         with self._lock:
+            if self._node.pid != os.getpid():  # forked since it was opened, maybe several times
+                self._node = this_node(self._name)
             serves = frozenset(self._serves)
             try:
                 return self._run(

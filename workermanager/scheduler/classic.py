@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from instrumentation.errors import InvalidConfig
 from workermanager.timetables.timetable import every
@@ -66,6 +66,6 @@ def run_on_schedule(
 
     scheduler = Scheduler(threads=1)
     scheduler.add(worker, every(config.interval_in_seconds, immediately=True))
-    if config.type_of_execution is cast("Any", TypeOfExecution.SYNC):
+    if config.type_of_execution == TypeOfExecution.SYNC:
         return scheduler.run()
     return scheduler.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ from workermanager.handoff import Bell
 from workermanager.pool import Pool
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 __all__ = ["Crew"]
@@ -23,6 +23,7 @@ class Crew:
         self.size = size
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._has_left = Bell()
+        self._local = threading.local()
         self._pool = Pool("schedule", size, self._work, on_crash, self._has_left)
 
     @property
@@ -34,6 +35,11 @@ class Crew:
     def stuck(self) -> int:
         """How many threads were given up and have not come back."""
         return self._pool.stuck
+
+    @property
+    def is_here(self) -> bool:
+        """True on its own threads."""
+        return getattr(self._local, "is_here", False)
 
     def start(self) -> None:
         """Start the threads.
@@ -55,6 +61,7 @@ class Crew:
         """Have another thread do ``first``, and then take the place of one that is stuck."""
 
         def work() -> None:
+            self._local.is_here = True
             first()
             self._work(0)
 
@@ -67,5 +74,6 @@ class Crew:
         return self._pool.join(seconds)
 
     def _work(self, _slot: int) -> None:
+        self._local.is_here = True
         while (task := self._tasks.get()) is not None:
             task()

@@ -29,6 +29,7 @@ class Roster:
         self._allows_overlap: set[str] = set()
         self._due: list[tuple[int, str]] = []
         self._line: list[tuple[int, str]] = []
+        self._lined: set[tuple[int, str]] = set()  # the same: each stands in line once
 
     def enter(self, name: str, moment: int, *, allows_overlap: bool) -> None:
         """Look at a schedule at that moment, and from then on when it wants to be."""
@@ -52,7 +53,7 @@ class Roster:
         else:
             self._wake_at(name, moment - self.ahead_ns)
         if outlook.waits_since is not None and not self._is_blocked(name, outlook):
-            heapq.heappush(self._line, (outlook.waits_since, name))
+            self._stand_in_line(outlook.waits_since, name)
 
     def end(self, name: str) -> bool:
         """A fire of the schedule has ended: True if another waits for that."""
@@ -84,6 +85,7 @@ class Roster:
         names: dict[str, None] = {}
         while self._line and len(names) < room:
             since, name = heapq.heappop(self._line)
+            self._lined.discard((since, name))
             outlook = self._outlooks.get(name)
             if outlook is not None and outlook.waits_since == since:
                 names[name] = None
@@ -110,6 +112,11 @@ class Roster:
         if self._wakes.get(name) != moment:
             self._wakes[name] = moment
             heapq.heappush(self._due, (moment, name))
+
+    def _stand_in_line(self, since: int, name: str) -> None:
+        if (since, name) not in self._lined:
+            self._lined.add((since, name))
+            heapq.heappush(self._line, (since, name))
 
     def _is_blocked(self, name: str, outlook: Outlook) -> bool:
         """True where what waits waits for a fire that runs, not for room."""

@@ -254,15 +254,20 @@ class Scheduler:
     def close(self) -> None:
         """Stop, wait until running fires have ended or the grace is over, and let go of all.
 
-        Again does nothing.
+        Again does nothing but wait.
 
         Raises:
+            InvalidConfig: a step or a hook has called it, which it would wait for.
             BaseException: what crashed it, a bug of ours.
         """
+        if self._crew.is_here:
+            raise InvalidConfig("close() waits for what runs, which cannot call it: stop() will do")
         with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
+            was_closed, self._is_closed = self._is_closed, True
+        if was_closed:
+            if self._is_started:
+                self._keeper.join()
+            return
         atexit.unregister(self._at_exit)
         self._keeper.stop()
         if self._is_started:
