@@ -101,6 +101,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to turn."""
+        self.turned = self._steady()
         self._thread.start()
 
     def expect(self, duty: Duty) -> None:
