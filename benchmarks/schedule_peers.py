@@ -16,7 +16,7 @@ from benchmarks.lateness import lateness
 
 THREADS = 10
 AHEAD_S = 0.5
-LONGEST_S = 60.0
+LONGEST_S = 90.0
 ADDING_S = 2.0
 
 

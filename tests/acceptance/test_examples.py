@@ -10,6 +10,7 @@ BANK = ROOT / "examples" / "bank.py"
 DOUBLING = ROOT / "examples" / "doubling.py"
 LISTENING = ROOT / "examples" / "listening.py"
 TRIP = ROOT / "examples" / "trip.py"
+UPKEEP = ROOT / "examples" / "upkeep.py"
 DATABASE = ("--database", "sqlite:///bank.db", "--quiet")
 
 
@@ -108,3 +109,29 @@ def test_titles_are_made_of_all_words_but_foo(execute):
         "tried 3 times: foo",
         "5 read = 4 delivered + 1 failed",
     ]
+
+
+def test_the_upkeep_of_a_shop_accounts_for_its_fires_in_a_program(execute, tmp_path):
+    done = execute(UPKEEP)
+    *summed, accounts = done.stdout.splitlines()
+    assert accounts.endswith(" + 0 failed + 0 running + 0 waiting")
+    assert len(summed) >= 2
+    with closing(sqlite3.connect(tmp_path / "orders.db")) as connection:
+        (orders,) = connection.execute("SELECT count(*) FROM orders").fetchone()
+        (sums,) = connection.execute("SELECT count(*) FROM sums").fetchone()
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    assert (orders % 20, sums) == (0, len(summed))
+    assert "workermanager_runs" not in tables  # a fire that is never run again has no ledger
+
+
+def test_the_upkeep_of_a_shop_goes_on_from_its_store(call, tmp_path):
+    for _ in range(2):
+        jobs = UPKEEP.with_suffix(".toml")
+        done = call("schedule", jobs, "--fires", "2", "--json", "report.json")
+        assert done.returncode == 0, done.stderr
+        counts = json.loads((tmp_path / "report.json").read_text())["counts"]
+        assert counts["ran"] + counts["late"] >= 2
+    listed = call("schedule", "list", "--store", "sqlite:///schedules.db", "--json")
+    entries = {entry["name"]: entry for entry in json.loads(listed.stdout)}
+    assert sorted(entries) == ["disk", "shop", "summing", "upkeep"]
+    assert sum(entry["counts"]["ran"] + entry["counts"]["late"] for entry in entries.values()) >= 4

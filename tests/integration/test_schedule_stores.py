@@ -128,6 +128,20 @@ def test_skips_in_a_row_are_one_record_that_grows(hand):
     ]
 
 
+def test_skips_that_go_on_after_a_fire_has_ended_are_one_record(hand):
+    hand.enroll(every_second())
+    (fire,) = hand.look(T0 + S, "tick").starts
+    hand.look(T0 + 2 * S, "tick")
+    hand.look(T0 + 2 * S + 1, ended=[fire])
+    hand.store.pause("tick", T0 + 2 * S + 2)
+    hand.look(T0 + 3 * S, "tick")
+    (again,) = [hand.store.request("tick", T0 + 3 * S + 1)]
+    assert hand.look(T0 + 3 * S + 1, "tick").starts == [again]
+    hand.look(T0 + 4 * S, "tick", ended=[again])
+    skips = {(reason, count) for state, reason, _, _, count in hand.history() if state == "skipped"}
+    assert skips == {("overlap", 1), ("paused", 2)}
+
+
 def test_a_year_that_was_missed_is_one_record(hand):
     hand.enroll(every_second(misfire="latest"))
     now = T0 + 365 * DAY

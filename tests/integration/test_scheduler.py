@@ -25,6 +25,7 @@ from workermanager import (
 )
 from workermanager.database import schedule_store
 from workermanager.scheduler.memory import MemoryStore
+from workermanager.scheduler.roster import Roster
 from workermanager.scheduler.stores import open_store
 from workermanager.timetables.schedule import make_schedule
 
@@ -126,33 +127,48 @@ def test_a_schedule_may_be_added_while_it_runs():
     assert scheduler.report().counts.due == 1
 
 
-def test_a_run_goes_on_with_what_its_fires_add():
-    ran = []
+def test_a_run_waits_for_what_a_hook_has_added():
+    def add_another(result):
+        if result.schedule == "first":
+            scheduler.add(lambda ctx, params: None, after("1ms"), name="second")
 
-    def first(ctx, params):
-        scheduler.add(lambda ctx, params: ran.append(ctx.now), after("1ms"), name="second")
-
-    scheduler = Scheduler()
-    scheduler.add(first, after(0), name="first")
-    runner = threading.Thread(target=scheduler.run, daemon=True)
-    runner.start()
-    runner.join(PATIENCE_S)
-    assert not runner.is_alive()
-    assert len(ran) == 1
+    scheduler = Scheduler(on_success=add_another)
+    scheduler.add(lambda ctx, params: None, after(0), name="first")
+    running = threading.Thread(target=scheduler.run, daemon=True)
+    running.start()
+    running.join(PATIENCE_S)
+    assert not running.is_alive()
+    assert scheduler.report().counts.ran == 2
 
 
-def test_what_was_asked_for_after_the_last_fire_is_waited_for():
+def test_a_fire_that_is_asked_for_is_joined_though_all_was_over():
     gate = Gate()
     with Scheduler() as scheduler:
-        scheduler.add(gate, after(0), name="job")
+        scheduler.add(gate, at(LONG_AGO), name="job")
         gate.is_open.set()
         assert scheduler.join(PATIENCE_S)
         gate.is_open.clear()
         scheduler.run_now("job")
-        assert not scheduler.join(0.01)
+        assert not scheduler.join(0.0)
         gate.is_open.set()
         assert scheduler.join(PATIENCE_S)
-        assert len(gate.fires) == 2
+        assert scheduler.report().counts.due == 2
+
+
+def test_only_the_keeper_looks_into_its_roster(monkeypatch):
+    lookers = set()
+    look = Roster.next_moment.fget
+
+    def next_moment(roster):
+        lookers.add(threading.current_thread().name)
+        return look(roster)
+
+    monkeypatch.setattr(Roster, "next_moment", property(next_moment))
+    with Scheduler() as scheduler:
+        scheduler.add(lambda ctx, params: None, every("1h"), name="job")
+        scheduler.pause("job")
+        scheduler.health()
+    assert lookers == {"schedule-keeper"}
 
 
 def test_the_run_ends_when_no_fire_is_left():
@@ -286,42 +302,41 @@ def test_a_scheduler_that_was_never_started_can_be_closed():
     assert scheduler.report().counts.due == 0
 
 
-def test_what_is_closed_takes_nothing_and_does_not_start():
+def test_what_is_closed_takes_nothing():
     scheduler = Scheduler()
     scheduler.close()
     with pytest.raises(InvalidConfig, match="is closed: make another"):
         scheduler.add(lambda ctx, params: None, every("1s"), name="job")
-    with pytest.raises(InvalidConfig, match="is closed: make another"):
-        scheduler.start()
 
 
-@pytest.fixture
-def refusing(monkeypatch):
-    """Has every store refuse what is to be entered, until the test undoes it."""
-
-    def enroll(_store, schedules, _now, **_others):
-        if schedules:
-            raise WriteError("the disk is full")
-        return []
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MemoryStore, "enroll", enroll)
-        yield patch
-
-
-def test_one_that_could_not_start_can_be_closed(refusing):
+def test_a_scheduler_that_was_closed_does_not_start():
     scheduler = Scheduler()
-    scheduler.add(lambda ctx, params: None, every("1s"), name="job")
-    with pytest.raises(WriteError, match="disk"):
-        scheduler.start()
     scheduler.close()
+    with pytest.raises(InvalidConfig, match="started or closed before"):
+        scheduler.start()
 
 
-def test_what_the_store_refused_can_be_added_again(refusing):
+def test_a_start_that_failed_is_closed_and_may_be_tried_again(monkeypatch):
+    scheduler = Scheduler()
+    scheduler.add(lambda ctx, params: None, after(0), name="job")
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "enroll", _fail)
+        with pytest.raises(WriteError):
+            scheduler.start()
+    assert scheduler.run().counts.ran == 1
+    other = Scheduler()
+    monkeypatch.setattr(MemoryStore, "enroll", _fail)
+    with pytest.raises(WriteError):
+        other.run()
+    other.close()
+
+
+def test_a_schedule_that_the_store_would_not_take_can_be_added_again(monkeypatch):
     with Scheduler() as scheduler:
-        with pytest.raises(WriteError, match="disk"):
-            scheduler.add(lambda ctx, params: None, after(0), name="job")
-        refusing.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryStore, "enroll", _fail)
+            with pytest.raises(WriteError):
+                scheduler.add(lambda ctx, params: None, after(0), name="job")
         scheduler.add(lambda ctx, params: None, after(0), name="job")
         assert scheduler.join(PATIENCE_S)
     assert scheduler.report().counts.ran == 1
@@ -388,6 +403,10 @@ def test_one_that_drains_for_long_lives():
     scheduler.close()
     assert (health.is_live, health.is_ready) == (True, False)
     assert scheduler._keeper.turned - turned >= 1_000_000_000
+
+
+def _fail(*_args, **_kwargs):
+    raise WriteError("the disk is full")
 
 
 def test_a_step_that_wants_out_stops_the_scheduler():

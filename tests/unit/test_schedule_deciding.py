@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kit.schedule_player import Player, S
+from workermanager.timetables.deciding import decide, settle
+from workermanager.timetables.fires import Ending, Fire, FireState
 from workermanager.timetables.moments import to_moment
-from workermanager.timetables.schedule import make_schedule
+from workermanager.timetables.schedule import FOREVER, Progress, make_schedule
 from workermanager.timetables.timetable import after, at, cron, every
 
 T0 = to_moment(datetime(2026, 1, 1, tzinfo=UTC))
@@ -284,3 +286,31 @@ def test_whatever_happens_every_fire_is_accounted_for_once(  # noqa: PLR0913, PL
             "waiting", 0
         ) - counts.get("running", 0)
     assert len(player.running) <= threads
+
+
+# Looked at ahead
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue-one", "queue", "cancel-running", "allow"])
+def test_only_the_next_fire_is_decided_ahead_of_its_time(overlap):
+    schedule = _job(every("5ms").anchored(T0), overlap=overlap)
+    progress = Progress(T0)
+    decision = decide(schedule, progress, [], 0, now=T0 + 1_000_000, room=9, ahead_ns=20_000_000)
+    assert [fire.due for fire in decision.starts] == [T0 + 5_000_000]
+    assert (decision.skips, decision.waits, decision.dropped) == ([], [], [])
+    assert decision.next_look == T0 + 10_000_000
+
+
+def test_a_failure_does_not_shorten_a_pause_that_somebody_made():
+    schedule = _job(pause_after=1, pause_for="1m")
+    progress = Progress(T0, paused_until=FOREVER)
+    fire = Fire("job", T0, T0, is_manual=True)
+    assert settle(schedule, progress, Ending(fire, FireState.FAILED, T0, T0, "it failed"))
+    assert progress.paused_until == FOREVER
+
+
+def test_a_fire_that_was_asked_for_waits_without_a_look_though_the_grace_is_over():
+    schedule = _job(every("10s").anchored(T0), grace="90ms")
+    asked = Fire("job", T0 + 1, T0 + 1, is_manual=True)
+    decision = decide(schedule, Progress(T0), [asked], 1, now=T0 + S, room=9)
+    assert decision.next_look == T0 + 10 * S

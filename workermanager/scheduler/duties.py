@@ -90,7 +90,7 @@ class Duties:
                 raise InvalidConfig(f"there is a schedule {name!r} already: give another name=…")
             self._duties[name] = duty = Duty(
                 schedule,
-                job_of(what, name, self._backing),
+                job_of(what, name, self._backing, has_ledger=schedule.lost == "rerun"),
                 on_success=(*hooks[0], *self._hooks[0]),
                 on_failure=(*hooks[1], *self._hooks[1]),
             )

@@ -69,10 +69,11 @@ class Planned(Protocol):
         ...
 
 
-def job_of(what: Planned | Chain, name: str, backing: Backing) -> Job:
+def job_of(what: Planned | Chain, name: str, backing: Backing, *, has_ledger: bool = True) -> Job:
     """What the schedule ``name`` runs at each fire: a Worker, or one exec of a chain.
 
-    A fire is one exec, without the cost of a run, where that comes to the same.
+    A fire is one exec, without the cost of a run, where that comes to the same. Without
+    ``has_ledger``, a Worker's runs are not recorded in its database: none will be resumed.
 
     Raises:
         InvalidConfig: it is neither, or cannot be run.
@@ -85,7 +86,7 @@ def job_of(what: Planned | Chain, name: str, backing: Backing) -> Job:
     plan = plan_it(derive_seed("schedule", name))
     if epoch is None and can_stand(plan):
         return Standing(name, replace(plan, run_id=make_run_id(name), epoch=EPOCH), backing)
-    return Whole(name, plan_it, prepare, backing)
+    return Whole(name, plan_it, prepare, backing, has_ledger=has_ledger)
 
 
 def name_of(what: Planned | Chain) -> str:

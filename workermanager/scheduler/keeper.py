@@ -69,7 +69,8 @@ class Keeper:
         self.is_stopping = False
         self.crash: BaseException | None = None
         self.turned = 0
-        self.next_moment: int | None = None  # told to others, who must not touch the roster
+        self.next_moment: int | None = None  # when the next look is due, as of the last one
+        self._settling = threading.Lock()
         self._store = store
         self._crew = crew
         self._tally = tally
@@ -92,7 +93,6 @@ class Keeper:
         self._running: dict[Fire, Context] = {}
         self._scope = Context(name="the scheduler")
         self._bell = Bell()
-        self._settling = threading.Lock()  # what is to be done is told before; see `_unsettle`
         self._next_round = 0
         self._next_alive = 0
         self._thread = threading.Thread(target=self._main, name="schedule-keeper", daemon=True)
@@ -112,16 +112,15 @@ class Keeper:
         """Keep one more schedule, which the store knows already."""
         self.expect(duty)
         self._entering.append(duty)
-        self._unsettle()
+        self._stir()
 
     def nudge(self, name: str) -> None:
         """Look at a schedule now: somebody has asked for a fire, or changed it."""
         self._nudges.append(name)
-        self._unsettle()
+        self._stir()
 
-    def _unsettle(self) -> None:
-        """Something is to be done: whoever waits, waits for that."""
-        with self._settling:
+    def _stir(self) -> None:
+        with self._settling:  # who waits already keeps the flag that will be set
             if self.settled.is_set() and not self.is_over:
                 self.settled = Flag()
         self._bell.ring()
@@ -186,7 +185,7 @@ class Keeper:
             look = Look(
                 now=now,
                 endings=endings,
-                ahead_ns=self._most_ahead,
+                ahead_ns=self._roster.ahead_ns,
                 names=list(dict.fromkeys(names)),
                 room=room,
                 is_round=is_round,
@@ -298,7 +297,7 @@ class Keeper:
         if look.jump_ns:
             logger.warning("the clock was set by {:+.3f} s", look.jump_ns / 1e9)
             self._store.heed_clock(look.jump_ns)
-            self._nudges.extend(self._duties)
+            self._nudges.extend(list(self._duties))
 
     def _tell_alive(self) -> None:
         """Note that this loop turns, and tell systemd as often as it wants to hear it."""

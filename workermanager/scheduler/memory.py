@@ -35,6 +35,7 @@ class _Kept:
     waiting: list[Fire] = field(default_factory=list)
     running: set[Fire] = field(default_factory=set)
     records: deque[Record] = field(default_factory=lambda: deque(maxlen=_MOST_RECORDS))
+    skipping: Record | None = None  # the latest one of skipped fires
 
     def count(self) -> Counts:
         """All its fires, how they stand now included."""
@@ -128,20 +129,23 @@ class MemoryStore:
     def _enter_skips(kept: _Kept, decision: Decision) -> None:
         name, records = kept.schedule.name, kept.records
         for skip in decision.skips:
-            count = skip.count
-            if records and records[-1].due == skip.first:  # it goes on
-                count += records.pop().count
-            records.append(
-                Record(
-                    schedule=name,
-                    due=skip.first,
-                    last=skip.last,
-                    count=count,
-                    planned=kept.schedule.planned(skip.first),
-                    state=FireState.SKIPPED,
-                    reason=skip.reason,
-                )
+            count, before = skip.count, kept.skipping
+            if before is not None and before.due == skip.first:  # it goes on
+                count += before.count
+                if records[-1] is before:
+                    records.pop()
+                elif before in records:  # a fire has ended since
+                    records.remove(before)
+            kept.skipping = Record(
+                schedule=name,
+                due=skip.first,
+                last=skip.last,
+                count=count,
+                planned=kept.schedule.planned(skip.first),
+                state=FireState.SKIPPED,
+                reason=skip.reason,
             )
+            records.append(kept.skipping)
         for fire, reason in decision.dropped:
             records.append(
                 Record(

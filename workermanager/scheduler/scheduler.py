@@ -180,15 +180,10 @@ class Scheduler:
             WriteError: the store does not go on.
         """
         with self._lock:
-            if self._is_started:
-                raise InvalidConfig("the scheduler was started before: it starts once")
-            self._check_open()
+            if self._is_started or self._is_closed:
+                raise InvalidConfig("the scheduler was started or closed before: it starts once")
+            self._duties.keep()
             self._crew.start()
-            try:
-                self._duties.keep()
-            except BaseException:
-                self._crew.close()
-                raise
             self._is_started = True
             atexit.register(self._at_exit)
             self._keeper.start()
@@ -254,8 +249,8 @@ class Scheduler:
             InvalidConfig: as `start`.
         """
         with stopped_by_signals(self):
-            self.start()
             try:
+                self.start()
                 self.join()
             finally:
                 self.close()

@@ -44,11 +44,18 @@ class Whole:
     """
 
     def __init__(
-        self, name: str, plan_it: Planner, prepare: Prepare | None, backing: Backing
+        self,
+        name: str,
+        plan_it: Planner,
+        prepare: Prepare | None,
+        backing: Backing,
+        *,
+        has_ledger: bool = True,
     ) -> None:
         self.name = name
         self._plan_it = plan_it
         self._prepare = prepare
+        self._has_ledger = has_ledger
         self._backing = backing
 
     def run(self, fire: Fire, scope: Context, done: Done) -> None:
@@ -71,7 +78,12 @@ class Whole:
         run_id = make_run_id(self.name, fire.due)
         if fire.attempt > 1 and self._prepare is not None and _is_known(plan, run_id):
             return self._prepare(resume=run_id, scope=scope)
-        plan = replace(plan, run_id=run_id, epoch=plan.epoch or moment_of(fire.due))
+        plan = replace(
+            plan,
+            run_id=run_id,
+            epoch=plan.epoch or moment_of(fire.due),
+            has_ledger=plan.has_ledger and self._has_ledger,
+        )
         return Run(plan, scope=scope)
 
     def close(self, *, is_left_behind: bool = False) -> None:

@@ -64,8 +64,9 @@ def decide(  # noqa: PLR0913 - all that it depends on, and nothing else does
     """
     case = _Case(schedule, progress, list(waiting), running, now)
     case.pass_pause()
-    is_idle = not (running or waiting or progress.paused_until)
-    case.take_due(now + ahead_ns if is_idle else now)
+    case.take_due()
+    if not (case.line or running or progress.paused_until):
+        case.take_ahead(now + ahead_ns)
     kept = case.begin(room)
     known = set(waiting)
     case.decision.waits = [fire for fire in kept if fire not in known]
@@ -86,7 +87,8 @@ def settle(schedule: Schedule, progress: Progress, ending: Ending) -> bool:
         return False
     progress.failures = 0
     pause = schedule.pause_for_ns
-    progress.paused_until = FOREVER if pause is None else ending.ended + pause
+    until = FOREVER if pause is None else ending.ended + pause
+    progress.paused_until = max(until, progress.paused_until or 0)  # it may be paused already
     return True
 
 
@@ -114,9 +116,9 @@ class _Case:
         if self.now >= until:
             self.progress.paused_until = None
 
-    def take_due(self, moment: int) -> None:
-        """Put what is due by a moment in line, or skip it."""
-        count, latest = self._ripe(moment)
+    def take_due(self) -> None:
+        """Put what is due in line, or skip it."""
+        count, latest = self._ripe(self.now)
         if not count:
             return
         planned, late_ns = self.schedule.planned, self.schedule.late_ns
@@ -131,6 +133,12 @@ class _Case:
             self._enter(due)
         for due in on_time:
             self._take(due)
+
+    def take_ahead(self, moment: int) -> None:
+        """Put the next fire in line if it is planned by then; what follows it is not due yet."""
+        due = self.schedule.timetable.after(self.progress.cursor)
+        if due is not None and self.schedule.planned(due) <= moment:
+            self._enter(due)
 
     def _ripe(self, moment: int) -> tuple[int, list[int]]:
         """How many undecided fires are to begin by then, and the latest of them."""
@@ -222,8 +230,9 @@ class _Case:
         moments = []
         if (due := schedule.timetable.after(self.progress.cursor)) is not None:
             moments.append(schedule.planned(due))
-        if kept and schedule.grace_ns is not None:
-            moments.append(min(fire.planned for fire in kept) + schedule.grace_ns + 1)
+        if schedule.grace_ns is not None:  # those that were asked for wait as long as it takes
+            ends = [fire.planned + schedule.grace_ns for fire in kept if not fire.is_manual]
+            moments += [end + 1 for end in ends]
         if kept and until is not None and until < FOREVER:
             moments.append(until)
         return max(self.now + 1, min(moments)) if moments else None

@@ -172,7 +172,13 @@ def _above_zero(duration: Duration | None, name: str) -> int | None:
 
 
 def _format(nanoseconds: int | None) -> str | None:
-    return None if nanoseconds is None else f"{nanoseconds}ns"
+    """A duration as text that is read back as exactly this."""
+    if nanoseconds is None:
+        return None
+    for size, unit in ((_SECOND_NS, "s"), (1_000_000, "ms")):
+        if nanoseconds % size == 0:
+            return f"{nanoseconds // size}{unit}"
+    return f"{nanoseconds}ns"
 
 
 @dataclass(slots=True)
