@@ -85,7 +85,7 @@ class Hand:
 
     is_gone = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a test may set of it
         self,
         stage,
         store,
