@@ -75,7 +75,7 @@ class Failing(MemoryStore):
         return super().look(look)
 
 
-def _keep(timetable, store=None, *, most_ahead_ns=0, **policies):
+def _keep(timetable, store=None, **policies):
     clock = Clock()
     store = store or MemoryStore()
     tally = Tally()
@@ -89,7 +89,7 @@ def _keep(timetable, store=None, *, most_ahead_ns=0, **policies):
         jumps=clock,
         notifier=Notifier(),
         grace_ns=0,
-        most_ahead_ns=most_ahead_ns,
+        most_ahead_ns=0,
     )
     job = Job(clock)
     (schedule,) = store.enroll([make_schedule("job", timetable, **policies)], clock.now())
@@ -191,22 +191,6 @@ def test_the_keeper_tells_systemd_that_it_lives_at_each_interval():
     keeper._notifier = Spy()
     _pass(clock, keeper, 60)
     assert 5 <= len(told) <= 8
-
-
-def test_others_who_ask_for_the_next_moment_touch_no_roster():
-    _, keeper, _, _ = _keep(every("10s"))
-    keeper.turn()
-    keeper._roster = None
-    assert keeper.next_moment == T0 + 10 * S
-
-
-def test_a_look_that_was_planned_further_ahead_than_others_take_now_begins_its_fire():
-    clock, keeper, job, _ = _keep(every("10s"), most_ahead_ns=20_000_000)
-    keeper.turn()
-    clock.wall = keeper.next_moment
-    keeper._roster.ahead_ns = 1
-    keeper.turn()
-    assert (clock.wall < T0 + 10 * S, job.dues) == (True, [T0 + 10 * S])
 
 
 def test_a_crew_that_is_closed_has_no_threads():

@@ -232,8 +232,8 @@ def check_house(house, todo):
         for number, deed in enumerate(todo, 1):
             house.do(deed, number)
         stage = house.stage
-        # A process that is killed is dead after some looks of the others, a second apart.
-        stage.play(max(stage.now, T0 + 4 * S) + (S if house.url is None else 6 * S))
+        rounds = 1 if house.memory else 5  # a silent one is dead after three looks at the least
+        stage.play(max(stage.now, T0 + 4 * S) + rounds * S)
         check_counts(house.store, stage.now)
         for entry in house.store.entries(stage.now):
             check_fires(house, entry)

@@ -9,20 +9,30 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from loguru import logger
+
 from instrumentation.errors import InvalidConfig
 from workermanager.exports.addresses import format_address, parse_address
+from workermanager.scheduler.performing import describe_fire
+from workermanager.timetables.moments import format_moment
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
-__all__ = ["Health", "HealthState"]
+    from workermanager.scheduler.crew import Crew
+    from workermanager.scheduler.keeper import Keeper
+    from workermanager.timetables.fires import Counts
 
+__all__ = ["Health", "HealthState", "health_of"]
+
+_MOST_SILENT_NS: Final = 90_000_000_000  # longer than a store is waited for
 _LOOPBACK: Final = "127.0.0.1"
 _PATIENCE_S: Final = 5.0
 _PAUSE_S: Final = 0.2
@@ -44,6 +54,23 @@ class HealthState:
     is_live: bool
     is_ready: bool
     document: Mapping[str, Any]
+
+
+def health_of(keeper: Keeper, crew: Crew, counts: Counts, schedules: int) -> HealthState:
+    """How a scheduler is; asks neither its store nor what runs."""
+    is_running = keeper.turned > 0 and not keeper.is_over
+    moment = keeper.next_moment
+    return HealthState(
+        is_live=is_running and time.monotonic_ns() - keeper.turned < _MOST_SILENT_NS,
+        is_ready=is_running and not keeper.is_stopping,
+        document={
+            "schedules": schedules,
+            "counts": counts.to_dict(),
+            "next_look": None if moment is None else format_moment(moment),
+            "running": [describe_fire(fire) for fire in keeper.running],
+            "stuck": crew.stuck,
+        },
+    )
 
 
 class Health:
@@ -209,6 +236,4 @@ def _bind(host: str, port: int, name: str) -> socket.socket:
 
 
 def _log(message: str, *values: object, level: str = "DEBUG") -> None:
-    from loguru import logger  # noqa: PLC0415 - 60 ms that only those with something to say pay
-
     logger.log(level, f"health: {message}", *values)

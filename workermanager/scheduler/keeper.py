@@ -66,11 +66,11 @@ class Keeper:
     ) -> None:
         self.settled = Flag()
         self.is_over = False
-        self._settling = threading.Lock()
         self.is_stopping = False
         self.crash: BaseException | None = None
         self.turned = 0
         self.next_moment: int | None = None  # told to others, who must not touch the roster
+        self._settling = threading.Lock()
         self._store = store
         self._crew = crew
         self._tally = tally
@@ -93,7 +93,6 @@ class Keeper:
         self._running: dict[Fire, Context] = {}
         self._scope = Context(name="the scheduler")
         self._bell = Bell()
-        self._settling = threading.Lock()  # what is to be done is told before; see `_unsettle`
         self._next_round = 0
         self._next_alive = 0
         self._thread = threading.Thread(target=self._main, name="schedule-keeper", daemon=True)
@@ -102,6 +101,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to turn."""
+        self.turned = self._steady()
         self._thread.start()
 
     def expect(self, duty: Duty) -> None:
@@ -187,7 +187,7 @@ class Keeper:
             look = Look(
                 now=now,
                 endings=endings,
-                ahead_ns=self._most_ahead,
+                ahead_ns=self._roster.ahead_ns,
                 names=list(dict.fromkeys(names)),
                 room=room,
                 is_round=is_round,

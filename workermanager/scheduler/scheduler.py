@@ -15,39 +15,36 @@ from workermanager.plan import check_threads
 from workermanager.scheduler.backing import Backing
 from workermanager.scheduler.clocks import Jumps, WallClock
 from workermanager.scheduler.crew import Crew
-from workermanager.scheduler.health import HealthState
-from workermanager.scheduler.jobs import Planned, job_of, name_of
+from workermanager.scheduler.duties import Duties, check_hooks
+from workermanager.scheduler.health import health_of
+from workermanager.scheduler.jobs import name_of
 from workermanager.scheduler.keeper import Keeper
 from workermanager.scheduler.notify import Notifier
-from workermanager.scheduler.performing import Duty, describe_fire
 from workermanager.scheduler.report import Tally
 from workermanager.scheduler.roster import PATIENCE_NS, Roster
 from workermanager.scheduler.signals import stopped_by_signals
 from workermanager.scheduler.stores import open_store
-from workermanager.timetables.moments import format_moment, to_moment
+from workermanager.timetables.moments import to_moment
 from workermanager.timetables.schedule import FOREVER, make_schedule, next_fires
-from workermanager.timetables.store import unknown_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
     from types import TracebackType
 
     from instrumentation.composing import Chain
     from workermanager.durations import Duration
-    from workermanager.scheduler.performing import FireResult
+    from workermanager.scheduler.duties import Hook
+    from workermanager.scheduler.health import HealthState
+    from workermanager.scheduler.jobs import Planned
     from workermanager.scheduler.report import ScheduleReport
     from workermanager.timetables.fires import Fire, Record
     from workermanager.timetables.schedule import Schedule
     from workermanager.timetables.store import Entry
     from workermanager.timetables.timetable import Timetable
 
-    Hook = Callable[[FireResult], object]
-
 __all__ = ["Scheduler"]
 
 DEFAULT_THREADS: Final = 10
-_MOST_SILENT_NS: Final = 90_000_000_000  # longer than a store is waited for
 _LEFT_BEHIND_S: Final = 1.0
 
 
@@ -90,7 +87,7 @@ class Scheduler:
         check_threads(threads)
         late_ns = parse_duration(late_after, "late_after")
         self._late_after = late_after
-        self._hooks = (_check_hook(on_success, "on_success"), _check_hook(on_failure, "on_failure"))
+        hooks = check_hooks(on_success, on_failure)
         self._clock = WallClock()
         self._store = open_store(store, lease=lease, keep=keep)
         self._tally = Tally()
@@ -107,8 +104,7 @@ class Scheduler:
             notifier=Notifier.from_environment(os.environ),
             grace_ns=parse_duration(grace, "grace"),
         )
-        self._duties: dict[str, Duty] = {}
-        self._targets: dict[str, str] = {}
+        self._duties = Duties(self._store, self._keeper, self._backing, hooks, self._clock.now)
         self._crash: BaseException | None = None
         self._is_started = False
         self._is_closed = False
@@ -168,43 +164,9 @@ class Scheduler:
             pause_for=pause_for,
             late_after=self._late_after,
         )
-        hooks = (_check_hook(on_success, "on_success"), _check_hook(on_failure, "on_failure"))
-        with self._lock:
-            self._check_open()
-            if name in self._duties:
-                raise InvalidConfig(f"there is a schedule {name!r} already: give another name=…")
-            duty = Duty(
-                schedule,
-                job_of(what, name, self._backing, has_ledger=lost == "rerun"),
-                on_success=(*hooks[0], *self._hooks[0]),
-                on_failure=(*hooks[1], *self._hooks[1]),
-            )
-            if target is not None:
-                self._targets[name] = target
-            self._duties[name] = duty
-            if self._is_started:
-                try:
-                    self._enroll([duty])
-                except BaseException:
-                    self._forget(name)
-                    raise
-            return self._duties[name].schedule
-
-    def _forget(self, name: str) -> None:
-        self._keeper.leave(name)
-        if (duty := self._duties.pop(name, None)) is not None:
-            duty.job.close()
-
-    def _enroll(self, duties: list[Duty]) -> None:
-        """Enter schedules in the store, all in one transaction, and keep them."""
-        schedules = [duty.schedule for duty in duties]
-        for duty in duties:
-            self._keeper.expect(duty)
-        anchored = self._store.enroll(schedules, self._clock.now(), targets=self._targets)
-        for duty, schedule in zip(duties, anchored, strict=True):
-            kept = Duty(schedule, duty.job, duty.on_success, duty.on_failure)
-            self._duties[schedule.name] = kept
-            self._keeper.enter(kept)
+        hooks = check_hooks(on_success, on_failure)
+        self._check_open()
+        return self._duties.add(schedule, what, hooks, target)
 
     # Its course
 
@@ -221,7 +183,7 @@ class Scheduler:
             if self._is_started:
                 raise InvalidConfig("the scheduler was started before: it starts once")
             self._check_open()
-            self._enroll(list(self._duties.values()))
+            self._duties.keep()
             self._crew.start()
             self._is_started = True
             atexit.register(self._at_exit)
@@ -276,8 +238,7 @@ class Scheduler:
             self._crew.close(_LEFT_BEHIND_S if is_left_behind else None)
         else:
             is_left_behind = False
-        for duty in self._duties.values():
-            duty.job.close(is_left_behind=is_left_behind)
+        self._duties.close(is_left_behind=is_left_behind)
         self._backing.close(is_left_behind=is_left_behind)
         self._store.close()
         crash = self._keeper.crash or self._crew.crash or self._crash
@@ -387,9 +348,7 @@ class Scheduler:
         Raises:
             InvalidConfig: there is none, or a fire of it runs.
         """
-        with self._lock:
-            self._store.remove(name)
-            self._forget(name)
+        self._duties.remove(name)
 
     def entries(self) -> list[Entry]:
         """Every schedule of the store: its policies, its next due time, its counts."""
@@ -409,12 +368,7 @@ class Scheduler:
         Raises:
             InvalidConfig: there is no such schedule.
         """
-        now = self._clock.now()
-        with self._lock:
-            duties = [duty for duty in self._duties.values() if name in (None, duty.schedule.name)]
-        if name is not None and not duties:
-            raise unknown_schedule(name, self._duties)
-        return next_fires([duty.schedule for duty in duties], now, most)
+        return next_fires(self._duties.schedules(name), self._clock.now(), most)
 
     def report(self) -> ScheduleReport:
         """What it has done so far; the counts add up at any moment."""
@@ -422,21 +376,8 @@ class Scheduler:
 
     def health(self) -> HealthState:
         """How it is, for supervisors; asks neither the store nor what runs."""
-        keeper = self._keeper
-        is_running = self._is_started and not keeper.is_over
-        report = self._tally.report({})
-        moment = keeper.next_moment
-        return HealthState(
-            is_live=is_running and time.monotonic_ns() - keeper.turned < _MOST_SILENT_NS,
-            is_ready=is_running and not keeper.is_stopping,
-            document={
-                "schedules": len(self._duties),
-                "counts": report.counts.to_dict(),
-                "next_look": None if moment is None else format_moment(moment),
-                "running": [describe_fire(fire) for fire in keeper.running],
-                "stuck": self._crew.stuck,
-            },
-        )
+        counts = self._tally.report({}).counts
+        return health_of(self._keeper, self._crew, counts, len(self._duties))
 
     def _on_crash(self) -> None:
         self._keeper.stop(now=True)
@@ -444,11 +385,3 @@ class Scheduler:
     def _on_helper_crash(self, crash: BaseException) -> None:
         self._crash = self._crash or crash
         self._keeper.stop(now=True)
-
-
-def _check_hook(hook: Hook | None, name: str) -> tuple[Hook, ...]:
-    if hook is None:
-        return ()
-    if not callable(hook):
-        raise InvalidConfig(f"{name}: {hook!r} cannot be called")
-    return (hook,)
