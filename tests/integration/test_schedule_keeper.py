@@ -7,6 +7,7 @@ import threading
 from instrumentation.errors import WriteError
 from tests.kit.schedule_player import S
 from workermanager.cancelling import Context
+from workermanager.scheduler import keeper as keeper_module
 from workermanager.scheduler.clocks import Look
 from workermanager.scheduler.crew import Crew
 from workermanager.scheduler.keeper import Keeper
@@ -201,3 +202,35 @@ def test_a_crew_that_is_closed_has_no_threads():
     assert done.wait(20)
     assert crew.close()
     assert crew.crash is None
+
+
+def test_a_store_that_never_answers_is_given_up_and_told(monkeypatch):
+    monkeypatch.setattr(keeper_module, "_HANGS_NS", 0)
+    monkeypatch.setattr(keeper_module, "_LONGEST_WAIT_NS", 10_000_000)
+    asked, may_go = threading.Event(), threading.Event()
+
+    class Hanging(MemoryStore):
+        def look(self, look):
+            asked.set()
+            assert may_go.wait(20)
+            return super().look(look)
+
+    clock, keeper, _, tally = _keep(every("10s"), Hanging())
+    keeper.start()
+    assert asked.wait(20)
+    keeper.stop(now=True)
+    clock.wall += 1
+    assert not keeper.wait_out()
+    assert tally.report({}).exit_code == 105
+    may_go.set()
+    keeper._thread.join(20)
+    assert not keeper._thread.is_alive()
+
+
+def test_what_runs_is_called_off_at_once_though_the_store_does_not_answer():
+    _, keeper, _, _ = _keep(every("10s"))
+    scope = Context(keeper._scope)
+    keeper.stop()
+    assert not scope.cancelled
+    keeper.stop(now=True)
+    assert scope.cancelled

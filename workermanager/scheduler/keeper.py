@@ -38,6 +38,7 @@ _HANDOVER_NS: Final = 400_000  # from a look to the first step, on another threa
 MOST_AHEAD_NS: Final = 20_000_000
 _ROUND_NS: Final = 1_000_000_000
 _GIVE_UP_NS: Final = 1_000_000_000  # after a cancel: what has not ended then is left behind
+_HANGS_NS: Final = 30_000_000_000  # longer than a store is waited for, twice over
 _STOPPED: Final = "the scheduler stopped"
 _OVERTAKEN: Final = "the next fire is due"
 
@@ -83,6 +84,7 @@ class Keeper:
         self._grace_ns = grace_ns
         self._most_ahead = most_ahead_ns
         self._is_cancelling = False
+        self._stopped = 0
         self._is_failing = False
         self._duties: dict[str, Duty] = {}
         self._roster = roster
@@ -136,15 +138,23 @@ class Keeper:
 
         Safe to call from any thread, from a signal handler, and again.
         """
+        is_new = now > self._is_cancelling or not self.is_stopping
+        self._stopped = self._steady() if is_new else self._stopped
         self.is_stopping = True
         if now:
             self._is_cancelling = True
+            self._scope.cancel(Cancelled(_STOPPED))  # the keeper may be waiting for its store
         self._bell.ring()
 
-    def join(self, seconds: float | None = None) -> None:
-        """Wait for the thread to end, if it has begun."""
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
+    def wait_out(self) -> bool:
+        """Wait until it has drained; False if it hangs, for a store that never answers."""
+        while self._thread.is_alive():
+            self._thread.join(_LONGEST_WAIT_NS / 1e9)
+            grace = 0 if self._is_cancelling else self._grace_ns
+            if self.is_stopping and self._steady() - self._stopped > grace + _HANGS_NS:
+                self._tally.unfinished.append("the store does not answer: it knows no ends")
+                return False
+        return True
 
     @property
     def running(self) -> list[Fire]:

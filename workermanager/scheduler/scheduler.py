@@ -228,13 +228,12 @@ class Scheduler:
             was_closed, self._is_closed = self._is_closed, True
         if was_closed:
             if self._is_started:
-                self._keeper.join()
+                self._keeper.wait_out()
             return
         atexit.unregister(self._at_exit)
         self._keeper.stop()
         if self._is_started:
-            self._keeper.join()
-            is_left_behind = bool(self._keeper.running)
+            is_left_behind = not self._keeper.wait_out() or bool(self._keeper.running)
             self._crew.close(_LEFT_BEHIND_S if is_left_behind else None)
         else:
             is_left_behind = False
