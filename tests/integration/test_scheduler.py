@@ -221,6 +221,16 @@ def test_a_hook_that_fails_changes_nothing():
     assert scheduler.run().exit_code == 0
 
 
+def test_a_hook_that_wants_out_stops_the_scheduler():
+    def leave(result):
+        raise SystemExit
+
+    scheduler = Scheduler(on_success=leave)
+    scheduler.add(lambda ctx, params: None, after(0), name="job")
+    scheduler.add(lambda ctx, params: None, every("1h"), name="other")
+    assert scheduler.run().counts.ran == 1
+
+
 # Stopping
 
 

@@ -154,9 +154,8 @@ class _Course:
                 with suppress(OSError):  # not through the log: its lock may be held just now
                     os.write(2, line.encode())
 
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # where it is ignored, commands have no status
+        # Where it is ignored, commands have no status.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in _STOP_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's word stands
                 signal.signal(number, stop)

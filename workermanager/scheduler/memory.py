@@ -87,21 +87,8 @@ class MemoryStore:
         kept.running.discard(fire)
         if settle(kept.schedule, kept.progress, ending):
             findings.pauses.append(fire.schedule)
-        kept.records.append(
-            Record(
-                schedule=fire.schedule,
-                due=fire.due,
-                last=fire.due,
-                count=1,
-                planned=fire.planned,
-                state=ending.state,
-                attempt=fire.attempt,
-                is_manual=fire.is_manual,
-                started=ending.started,
-                ended=ending.ended,
-                reason=ending.reason,
-            )
-        )
+        record = _record_of(fire, ending.state, ending.reason)
+        kept.records.append(replace(record, started=ending.started, ended=ending.ended))
 
     def _decide(self, kept: _Kept, look: Look, room: int, findings: Findings) -> None:
         decision = decide(
@@ -147,18 +134,7 @@ class MemoryStore:
             )
             records.append(kept.skipping)
         for fire, reason in decision.dropped:
-            records.append(
-                Record(
-                    schedule=name,
-                    due=fire.due,
-                    last=fire.due,
-                    count=1,
-                    planned=fire.planned,
-                    state=FireState.SKIPPED,
-                    is_manual=fire.is_manual,
-                    reason=reason,
-                )
-            )
+            records.append(_record_of(fire, FireState.SKIPPED, reason))
 
     def leave(self, endings: Sequence[Ending], now: int) -> None:  # noqa: ARG002 - for others
         """Note the last endings; what waits is skipped, because nobody will take it up."""
@@ -169,7 +145,7 @@ class MemoryStore:
             for kept in self._kept.values():
                 for fire in kept.waiting:
                     kept.progress.counts.skipped += 1
-                    kept.records.append(_stopped(fire))
+                    kept.records.append(_record_of(fire, FireState.SKIPPED, "stopped"))
                 kept.waiting = []
 
     def heed_clock(self, jump_ns: int) -> None:
@@ -242,15 +218,15 @@ class MemoryStore:
         return self._kept[name]
 
 
-def _stopped(fire: Fire) -> Record:
+def _record_of(fire: Fire, state: FireState, reason: str | None) -> Record:
     return Record(
         schedule=fire.schedule,
         due=fire.due,
         last=fire.due,
         count=1,
         planned=fire.planned,
-        state=FireState.SKIPPED,
+        state=state,
         attempt=fire.attempt,
         is_manual=fire.is_manual,
-        reason="stopped",
+        reason=reason,
     )

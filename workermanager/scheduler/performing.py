@@ -71,8 +71,7 @@ def perform(
 
     def end(error: BaseException | None, report: object = None) -> None:
         ending = _judge(duty, fire, started, now(), error)
-        _tell(duty, ending, error, report)
-        note(ending, error)
+        note(ending, _tell(duty, ending, error, report) or error)
 
     duty.job.run(fire, scope, end)
 
@@ -87,13 +86,18 @@ def _judge(duty: Duty, fire: Fire, started: int, ended: int, error: BaseExceptio
     return Ending(fire, FireState.FAILED, started, ended, reason, called_off)
 
 
-def _tell(duty: Duty, ending: Ending, error: BaseException | None, report: object) -> None:
-    """Call the hooks; one that fails is logged, and the fire stays what it is."""
+def _tell(
+    duty: Duty, ending: Ending, error: BaseException | None, report: object
+) -> BaseException | None:
+    """Call the hooks; one that fails is logged, and the fire stays what it is.
+
+    Gives what one raised to leave (SystemExit, KeyboardInterrupt).
+    """
     if ending.state is FireState.FAILED:
         logger.warning("{}: {}", describe_fire(ending.fire), ending.reason)
     hooks = duty.on_failure if ending.state is FireState.FAILED else duty.on_success
     if not hooks:
-        return
+        return None
     fire = ending.fire
     result = FireResult(
         schedule=fire.schedule,
@@ -112,6 +116,9 @@ def _tell(duty: Duty, ending: Ending, error: BaseException | None, report: objec
             hook(result)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the fire has ended
             logger.error("{}: its hook failed: {!r}", describe_fire(fire), failure)
+        except BaseException as leaving:  # noqa: BLE001 - as a step's
+            return leaving
+    return None
 
 
 def describe_fire(fire: Fire) -> str:

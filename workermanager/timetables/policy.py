@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 from instrumentation.errors import InvalidConfig
 
@@ -62,10 +62,7 @@ def check_overlap(text: str, name: str = "overlap") -> Overlap:
     Raises:
         InvalidConfig: it is not.
     """
-    for known in get_args(Overlap):
-        if text == known:
-            return known  # type: ignore[no-any-return] # get_args has no types
-    raise InvalidConfig(f"{name}: {text!r} is unknown; use {', '.join(get_args(Overlap))}")
+    return cast("Overlap", _check_known(text, get_args(Overlap), name))
 
 
 def check_lost(text: str, name: str = "lost") -> Lost:
@@ -74,7 +71,10 @@ def check_lost(text: str, name: str = "lost") -> Lost:
     Raises:
         InvalidConfig: it is not.
     """
-    for known in get_args(Lost):
-        if text == known:
-            return known  # type: ignore[no-any-return] # get_args has no types
-    raise InvalidConfig(f"{name}: {text!r} is unknown; use {', '.join(get_args(Lost))}")
+    return cast("Lost", _check_known(text, get_args(Lost), name))
+
+
+def _check_known(text: str, known: tuple[str, ...], name: str) -> str:
+    if text not in known:
+        raise InvalidConfig(f"{name}: {text!r} is unknown; use {', '.join(known)}")
+    return text
