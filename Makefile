@@ -28,8 +28,8 @@ demo: setup ## Seed fake companies and users into demo/companies.db, tick by tic
 	@$(BIN)/workermanager run examples/load_runner.py:worker \
 		--database sqlite:///demo/companies.db --json demo/report.json --html demo/report.html
 
-test: $(READY_TESTS) ## Run the tests
-	@$(BIN)/python -m pytest -q
+test: $(READY_TESTS) ## Run the tests, in two processes: most of them wait for others
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
 
 faults: $(READY_TESTS) ## The long version of the fault tests
 	@WORKERMANAGER_TEST_FAULTS=long $(BIN)/python -m pytest -q tests/faults

@@ -78,7 +78,6 @@ class Sleeper:
         Worker(nothing, seed=7, exec_timeout="1s", threads=4, tags={"a": "b"}),
         Worker(nothing, execs_per_tick=1, ticks=1, tick_duration=0, grace="1s"),
     ],
-    ids=repr,
 )
 def test_one_exec_stands_ready(what, firing):
     job = firing.job(what)
@@ -101,7 +100,6 @@ def test_one_exec_stands_ready(what, firing):
         Worker(nothing, epoch=datetime(2020, 1, 1, tzinfo=UTC)),
         Worker(nothing, database="sqlite://"),
     ],
-    ids=lambda what: str(getattr(what, "instrumentation", what))[:20],
 )
 def test_anything_else_is_a_whole_run(what, firing):
     assert isinstance(firing.job(what), Whole)
