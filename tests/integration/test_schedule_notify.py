@@ -10,6 +10,7 @@ import time
 import pytest
 from loguru import logger
 
+from workermanager import Scheduler, every
 from workermanager.scheduler.notify import Notifier
 
 
@@ -137,3 +138,13 @@ def fill(address):
             except BlockingIOError:
                 return sent
     raise AssertionError("it never fills up")
+
+
+def test_a_scheduler_says_that_it_is_ready_what_it_keeps_and_that_it_drains(systemd, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.getsockname())
+    scheduler = Scheduler()
+    scheduler.add(lambda ctx, params: None, every("1h"), name="job")
+    with scheduler:
+        assert [systemd.recv(64) for _ in range(2)] == [b"READY=1", b"STATUS=1 schedules"]
+    told = [systemd.recv(64) for _ in range(2)]
+    assert told == [b"STOPPING=1", b"STATUS=draining: 0 fires run"]

@@ -166,10 +166,12 @@ class Keeper:
     def _main(self) -> None:
         try:
             self._notifier.ready()
+            self._notifier.status(f"{len(self._duties)} schedules")
             while not self.is_stopping:
                 self.turn()
                 self._bell.wait(self._pause() / 1e9)
             self._notifier.stopping()
+            self._notifier.status(f"draining: {len(self._running)} fires run")
             self._drain()
         except BaseException as crash:  # noqa: BLE001 - it surfaces in the scheduler
             self.crash = crash
